@@ -1,0 +1,41 @@
+/** BIP-340 verification. */
+import {
+  hasEvenY,
+  liftX,
+  mulBasePublic,
+  mulPublic,
+  negateScalar,
+  type Point,
+  SCALAR_BYTES,
+  scalarFromBytes,
+  taggedScalar,
+  xBytes,
+} from '../secp256k1.js';
+
+/** BIP-340 challenge `e`. */
+export const challenge = (xOfR: Uint8Array, xOfKey: Uint8Array, message: Uint8Array): bigint =>
+  taggedScalar('BIP0340/challenge', xOfR, xOfKey, message);
+
+/** BIP-340 `Verify` for a key that is a point already (with even y, not infinity). Never throws. */
+export const verifySchnorrPoint = (signature: Uint8Array, message: Uint8Array, key: Point): boolean => {
+  if (signature.length !== 2 * SCALAR_BYTES) return false;
+  const xOfR = signature.subarray(0, SCALAR_BYTES);
+  const s = scalarFromBytes(signature.subarray(SCALAR_BYTES));
+  if (s === undefined) return false;
+  const e = challenge(xOfR, xBytes(key), message);
+  const r = mulBasePublic(s).add(mulPublic(key, negateScalar(e)));
+  if (r.is0() || !hasEvenY(r)) return false;
+  // That r is below p needs no check of its own: x(R) always is.
+  return xBytes(r).every((byte, i) => byte === xOfR[i]);
+};
+
+/** BIP-340 `Verify`. `key` is x-only, 32 bytes; the message may have any length. False for whatever is malformed. */
+export const verifySchnorr = (signature: Uint8Array, message: Uint8Array, key: Uint8Array): boolean => {
+  let point: Point;
+  try {
+    point = liftX(key);
+  } catch {
+    return false;
+  }
+  return verifySchnorrPoint(signature, message, point);
+};

@@ -1,0 +1,65 @@
+/** What the methods tests use answer, as far as tests look at it: lightningd's own, then the plugin's (architecture 13). */
+export interface LightningResults {
+  getinfo: { readonly id: string; readonly alias: string; readonly version: string; readonly blockheight: number };
+  connect: { readonly id: string };
+  disconnect: Readonly<Record<string, never>>;
+  newaddr: { readonly bech32?: string; readonly p2tr?: string };
+  listfunds: { readonly outputs: readonly WalletOutput[]; readonly channels: readonly unknown[] };
+  listpeers: { readonly peers: readonly { readonly id: string; readonly connected: boolean }[] };
+  listpeerchannels: { readonly channels: readonly PeerChannel[] };
+  listchannels: { readonly channels: readonly { readonly source: string; readonly destination: string; readonly active: boolean }[] };
+  fundchannel: { readonly txid: string; readonly outnum: number; readonly channel_id: string };
+  close: { readonly type: string; readonly txids?: readonly string[] };
+  invoice: { readonly bolt11: string; readonly payment_hash: string };
+  xpay: { readonly payment_preimage: string; readonly amount_msat: number; readonly amount_sent_msat: number };
+  'factory-create': Factory & { readonly channels: readonly { readonly node_id: string; readonly channel_id: string; readonly capacity_msat: number }[] };
+  'factory-list': { readonly factories: readonly (Factory & { readonly role: 'coordinator' | 'member'; readonly member_count: number })[] };
+  'factory-status': FactoryStatus;
+}
+
+export interface WalletOutput {
+  readonly txid: string;
+  readonly output: number;
+  readonly amount_msat: number;
+  readonly status: 'unconfirmed' | 'confirmed' | 'spent' | 'immature';
+  readonly reserved: boolean;
+}
+
+export interface PeerChannel {
+  readonly peer_id: string;
+  readonly peer_connected: boolean;
+  readonly state: string;
+  readonly channel_id: string;
+  readonly short_channel_id?: string;
+  readonly alias?: { readonly local?: string; readonly remote?: string };
+  readonly opener: 'local' | 'remote';
+  readonly private: boolean;
+  readonly funding_txid: string;
+  readonly funding_outnum: number;
+  readonly funding?: { readonly withheld?: boolean };
+  readonly to_us_msat: number;
+  readonly total_msat: number;
+  readonly spendable_msat: number;
+  readonly receivable_msat: number;
+  readonly updates?: { readonly local?: unknown; readonly remote?: unknown };
+  readonly htlcs: readonly unknown[];
+  readonly status: readonly string[];
+}
+
+export interface Factory {
+  readonly factory_id: string;
+  readonly state: string;
+  readonly funding_txid: string;
+  readonly expiry_height: number;
+}
+
+export interface FactoryStatus extends Factory {
+  readonly early_warning_time: number;
+  readonly members: readonly {
+    readonly node_id: string;
+    readonly connected: boolean;
+    readonly state: string;
+    readonly channels: readonly { readonly channel_id: string; readonly to_us_msat: number; readonly total_msat: number }[];
+  }[];
+  readonly exit: { readonly transactions: number; readonly vbytes: number; readonly blocks: number; readonly cost_msat: number };
+}

@@ -2,18 +2,15 @@
  * Below the tree: the leaf that spends a slot into the client's channel and its stock, and the LSP's way back to the
  * stock it did not sell (architecture 4). Only the two, client and LSP, sign here.
  */
-import { tapLeafHash } from '@scure/btc-signer/payment.js';
-import { TaprootControlBlock } from '@scure/btc-signer/psbt.js';
 import { Script as ScriptCoder } from '@scure/btc-signer/script.js';
-import { hex, sat, type Hex, type PubKey, type Sat, type SchnorrSignature, type Script, type Txid } from '../blip/brands.js';
+import { hex, sat, script, type Hex, type PubKey, type Sat, type SchnorrSignature, type Script, type Txid } from '../blip/brands.js';
 import type { FactoryPlan, FactorySpec, Prevout, Signable, TxOutput } from './model.js';
 import { aggregateKeys } from './musig/index.js';
 import { bytesOf, hexOf, serializeWithWitness, sighashOf, txidOf, type PlainTx } from './serialize.js';
 import { compactSizeLength, DUST_LIMIT, feeFor, keySpendVsize } from './sizes.js';
+import { controlBlock, merkleRoot, TAPSCRIPT, xOnly } from './taproot.js';
 import { anchorOutput, rosterEntry, SEQUENCE, signable, signersOf, slotAmount, TreeError } from './tree.js';
 
-/** BIP-342 tapscript. */
-const LEAF_VERSION = 0xc0;
 const SIGNATURE_BYTES = 64;
 
 /** The output that holds the LSP's unsold liquidity for one client, and all it takes to spend it by its script. */
@@ -34,12 +31,12 @@ const pair = (plan: FactoryPlan, member: number): readonly PubKey[] => {
 
 /** The stock of one client; `amount` is the roster's unless purchases have made it smaller. */
 export const stockOutput = (plan: FactoryPlan, member: number, amount = rosterEntry(plan, member).stock): StockOutput => {
-  const leaf = ScriptCoder.encode([plan.terms.stockCsv, 'CHECKSEQUENCEVERIFY', 'DROP', bytesOf(plan.coordinatorKey.slice(2)), 'CHECKSIG']);
-  // A tree of one script: its leaf hash is the root, and the control block has no path (BIP 341).
-  const merkleRoot = hexOf(tapLeafHash(leaf, LEAF_VERSION));
-  const { script, internalKey, parity } = aggregateKeys(pair(plan, member), merkleRoot);
-  const controlBlock = TaprootControlBlock.encode({ version: LEAF_VERSION | parity, internalKey: bytesOf(internalKey), merklePath: [] });
-  return { amount, script, merkleRoot, leafScript: hexOf(leaf) as string as Script, controlBlock: hexOf(controlBlock) };
+  const lsp = bytesOf(xOnly(plan.coordinatorKey));
+  const leafScript = script(hexOf(ScriptCoder.encode([plan.terms.stockCsv, 'CHECKSEQUENCEVERIFY', 'DROP', lsp, 'CHECKSIG'])));
+  const leaf = { script: leafScript };
+  const root = merkleRoot(leaf);
+  const { script: output, internalKey, parity } = aggregateKeys(pair(plan, member), root);
+  return { amount, script: output, merkleRoot: root, leafScript, controlBlock: controlBlock(internalKey, parity, { leaf, path: [] }) };
 };
 
 /**
@@ -87,13 +84,12 @@ export const buildStockSweep = (plan: FactoryPlan, member: number, stock: Prevou
   const outputs = [{ amount: sat(amount), script: destination }];
   // BIP 68: the sequence is the relative lock in blocks; it needs version 2 or more.
   const tx: PlainTx = { version: 2, lockTime: 0, sequence: plan.terms.stockCsv, prevout: stock, outputs };
-  return { tx, txid: txidOf(tx), sighash: sighashOf(tx, { script: spent.leafScript, version: LEAF_VERSION }), stock: spent, vsize, fee };
+  return { tx, txid: txidOf(tx), sighash: sighashOf(tx, { script: spent.leafScript, version: TAPSCRIPT }), stock: spent, vsize, fee };
 };
 
-const sweepVsize = (destination: Script, { leafScript, controlBlock }: StockOutput): number => {
-  const [scriptBytes, controlBytes] = [leafScript.length / 2, controlBlock.length / 2];
-  const extraWitness = compactSizeLength(scriptBytes) + scriptBytes + compactSizeLength(controlBytes) + controlBytes;
-  return keySpendVsize([destination], extraWitness);
+const sweepVsize = (destination: Script, stock: StockOutput): number => {
+  const items = [stock.leafScript, stock.controlBlock].map((item) => item.length / 2);
+  return keySpendVsize([destination], items.reduce((sum, bytes) => sum + compactSizeLength(bytes) + bytes, 0));
 };
 
 /** The sweep in hex, with the LSP's signature. */

@@ -24,26 +24,41 @@ const EMPTY = new Uint8Array();
 export const bytesOf = (value: string): Uint8Array => hexCoder.decode(value);
 export const hexOf = (bytes: Uint8Array): Hex => hex(hexCoder.encode(bytes));
 
-export const rawInput = (outpoint: Outpoint, sequence: number) => ({
-  // Txids are shown in reverse byte order; the coder turns them round.
-  txid: bytesOf(outpoint.txid),
-  index: outpoint.vout,
-  finalScriptSig: EMPTY,
-  sequence,
-});
-export const rawOutput = ({ amount, script }: PlainOutput) => ({ amount, script: bytesOf(script) });
+/** What serialisation needs of an input. */
+export interface PlainInput {
+  readonly outpoint: Outpoint;
+  readonly sequence: number;
+}
 
-/** The transaction as the old-format coder takes it: what a txid commits to. */
-export const rawUnsigned = (tx: PlainTx) => ({
-  version: tx.version,
-  inputs: [rawInput(tx.prevout.outpoint, tx.sequence)],
-  outputs: tx.outputs.map(rawOutput),
-  lockTime: tx.lockTime,
+/** A transaction without witness, as the library's coders take it. */
+export const rawUnsigned = (version: number, lockTime: number, inputs: readonly PlainInput[], outputs: readonly PlainOutput[]) => ({
+  version,
+  inputs: inputs.map(({ outpoint, sequence }) => ({
+    // Txids are shown in reverse byte order; the coder turns them round.
+    txid: bytesOf(outpoint.txid),
+    index: outpoint.vout,
+    finalScriptSig: EMPTY,
+    sequence,
+  })),
+  outputs: outputs.map(({ amount, script }) => ({ amount, script: bytesOf(script) })),
+  lockTime,
 });
+export type RawUnsigned = ReturnType<typeof rawUnsigned>;
+
+const rawOf = (tx: PlainTx): RawUnsigned =>
+  rawUnsigned(tx.version, tx.lockTime, [{ outpoint: tx.prevout.outpoint, sequence: tx.sequence }], tx.outputs);
 
 /** Double SHA-256 of the serialisation without witness, in display order (BIP 141). */
-export const txidOf = (tx: PlainTx): Txid => txid(hexCoder.encode(sha256x2(RawOldTx.encode(rawUnsigned(tx))).reverse()));
+export const rawTxid = (raw: RawUnsigned): Txid => txid(hexCoder.encode(sha256x2(RawOldTx.encode(raw)).reverse()));
+export const txidOf = (tx: PlainTx): Txid => rawTxid(rawOf(tx));
 
+/** The whole transaction, with one witness stack per input; all of them empty gives the form without witness (BIP 144). */
+export const rawHex = (raw: RawUnsigned, witnesses: readonly (readonly Hex[])[]): Hex =>
+  hexOf(
+    witnesses.every((stack) => stack.length === 0)
+      ? RawOldTx.encode(raw)
+      : RawTx.encode({ ...raw, segwitFlag: true, witnesses: witnesses.map((stack) => stack.map(bytesOf)) }),
+  );
 /** A script of a script tree that an input is spent by, instead of the key path. */
 export interface SpentLeaf {
   readonly script: Script;
@@ -60,18 +75,13 @@ export const sighashOf = (tx: PlainTx, leaf?: SpentLeaf): Hex => {
   // Which scripts may be paid is our validators' decision, not the library's.
   const t = new Transaction({ version: tx.version, lockTime: tx.lockTime, allowUnknownOutputs: true });
   t.addInput({ txid: prevout.outpoint.txid, index: prevout.outpoint.vout, sequence: tx.sequence });
-  for (const output of tx.outputs) t.addOutput(rawOutput(output));
+  for (const output of tx.outputs) t.addOutput({ amount: output.amount, script: bytesOf(output.script) });
   const spent: [number, Uint8Array[], number, bigint[]] = [0, [bytesOf(prevout.script)], SigHash.DEFAULT, [prevout.amount]];
   return hexOf(leaf ? t.preimageWitnessV1(...spent, undefined, bytesOf(leaf.script), leaf.version) : t.preimageWitnessV1(...spent));
 };
 
-/** The whole transaction with this witness stack; an empty stack gives the form without witness (BIP 144). */
-export const serializeWithWitness = (tx: PlainTx, witness: readonly Hex[]): Hex =>
-  hexOf(
-    witness.length === 0
-      ? RawOldTx.encode(rawUnsigned(tx))
-      : RawTx.encode({ ...rawUnsigned(tx), segwitFlag: true, witnesses: [witness.map(bytesOf)] }),
-  );
+/** The transaction in hex with this witness stack. */
+export const serializeWithWitness = (tx: PlainTx, witness: readonly Hex[]): Hex => rawHex(rawOf(tx), [witness]);
 
 /** The transaction in hex, with its key-path signature if there is one (SIGHASH_DEFAULT: 64 bytes, no suffix; BIP 341). */
 export const serialize = (tx: PlainTx, signature?: SchnorrSignature): Hex =>

@@ -106,7 +106,7 @@ export const signable = <P extends Signable['purpose']>(
   tx: UnsignedTx,
   signers: readonly PubKey[],
 ): Signable & { readonly purpose: P } => {
-  const fee = tx.outputs.reduce((left, output) => left - output.amount, tx.prevout.amount as bigint);
+  const fee = tx.outputs.reduce<bigint>((left, output) => left - output.amount, tx.prevout.amount);
   if (fee < 0n) throw new TreeError(purpose, `outputs exceed the input by ${-fee} sat`);
   const dust = tx.outputs.find((output) => output.role.kind !== 'anchor' && output.amount < DUST_LIMIT);
   if (dust) throw new TreeError(purpose, `its ${dust.role.kind} output of ${dust.amount} sat is dust`);

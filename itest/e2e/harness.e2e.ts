@@ -1,6 +1,10 @@
 import { describe, expect, test } from '@jest/globals';
-import { existsSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { appendFileSync, existsSync } from 'node:fs';
+import path from 'node:path';
 import { clusterForSuite } from '../harness/suite.js';
+import { waitFor } from '../harness/wait.js';
+import { groupMembers, REPOSITORY } from '../harness/workspace.js';
 
 describe('the harness, without the plugin', () => {
   const cluster = clusterForSuite({ clients: 1, plugin: false });
@@ -58,7 +62,22 @@ describe('the harness, without the plugin', () => {
     process.kill(extra.pid, 'SIGKILL');
     await expect(extra.stop()).rejects.toMatchObject({ code: 'node_problems' });
     await extra.resume();
+    appendFileSync(extra.logFile, 'now **BROKEN** lightningd: a test says so\n');
+    await expect(extra.stop()).rejects.toMatchObject({ problems: [expect.stringContaining('a test says so')] });
+    await extra.resume();
     await extra.stop();
-    expect(existsSync(extra.logFile)).toBe(true);
   });
+});
+
+test('a test process that is killed leaves no process and no folder behind', async () => {
+  const script = `
+    import { Workspace } from '${path.join(REPOSITORY, 'dist/itest/harness/workspace.js')}';
+    const workspace = Workspace.create();
+    const [one, two] = [workspace.spawn('one', 'sleep', ['600']), workspace.spawn('two', 'sleep', ['600'])];
+    console.log(JSON.stringify({ dir: workspace.dir, groups: [one.pid, two.pid] }));
+    process.kill(process.pid, 'SIGKILL');`;
+  const killed = spawnSync(process.execPath, ['--input-type=module', '--eval', script], { encoding: 'utf8' });
+  expect(killed.signal).toBe('SIGKILL');
+  const { dir, groups } = JSON.parse(killed.stdout) as { readonly dir: string; readonly groups: readonly number[] };
+  await waitFor('the reaper', () => !existsSync(dir) && groups.every((group) => groupMembers(group).length === 0));
 });

@@ -88,9 +88,10 @@ export class LightningNode {
     return this.nodeId;
   }
 
-  /** lightningd's process id; -1 when it was never started. */
+  /** lightningd's process id. @throws when it is stopped */
   get pid(): number {
-    return this.daemon?.pid ?? -1;
+    if (this.daemon === undefined) throw new Error(`${this.name} is not running`);
+    return this.daemon.pid;
   }
 
   get running(): boolean {

@@ -27,7 +27,7 @@ while read -r line; do
   [ "$line" = closed ] && exit 0
   groups="$groups -$line"
 done
-[ -z "$groups" ] || kill -9 -- $groups 2>/dev/null
+[ -z "$groups" ] || kill -9 $groups 2>/dev/null
 [ -n "$2" ] || rm -rf "$1"`;
 
 const handedOut = new Set<number>();
@@ -96,8 +96,10 @@ export class Daemon {
     });
   }
 
+  /** @throws when the program could not be started; never a number that kill(2) takes for everybody. */
   get pid(): number {
-    return this.child.pid ?? -1;
+    if (this.child.pid === undefined) throw new Error(`${this.name} did not start: ${this.ended ?? 'no process'}`);
+    return this.child.pid;
   }
 
   /** SIGKILL to the process and all its children at once, as when the power fails. */
@@ -112,6 +114,7 @@ export class Daemon {
    */
   async end({ ask = true, grace = 40_000 }: { readonly ask?: boolean; readonly grace?: number } = {}): Promise<string | undefined> {
     if (ask && this.ended === undefined) this.child.kill('SIGTERM');
+    if (this.child.pid === undefined) return `${this.name} did not start`;
     const ended = await this.within(grace, () => this.ended !== undefined);
     const childrenEnded = ended && (await this.within(10_000, () => groupMembers(this.pid).length === 0));
     const left = groupMembers(this.pid).map((entry) => entry.command);

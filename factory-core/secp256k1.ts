@@ -44,9 +44,26 @@ export const mulBaseSecret = (d: bigint): Point => Curve.BASE.multiply(d);
 export const mulBasePublic = (k: bigint): Point => multiplier.mulUnsafe(base, k, normalize);
 /** k·P for public k and P; 0 ≤ k < n. Variable time, with the endomorphism. */
 export const mulPublic = (point: Point, k: bigint): Point => point.multiplyUnsafe(k);
-/** Σ scalars[i]·points[i] for public values; one chain of doublings for all (Strauss). */
-export const sumOfProductsPublic = (points: readonly Point[], scalars: readonly bigint[]): Point =>
-  mulAddUnsafe(Curve, [...points], [...scalars]);
+/** a·P + b·Q for public values, in one walk. Variable time, with the endomorphism. */
+export const mulAddPublic = (p: Point, a: bigint, q: Point, b: bigint): Point => p.mulAddUnsafe(a, q, b);
+
+/** k·P, as a pair. */
+export type Product = readonly [bigint, Point];
+
+/**
+ * Σ kᵢ·Pᵢ for public values. A factor 1 costs an addition; one other product alone is fastest with the endomorphism, more
+ * of them share one chain of doublings (Strauss), which the library does not combine with it.
+ */
+export const sumOfProductsPublic = (products: readonly Product[]): Point => {
+  const plain = products.filter(([k]) => k === 1n);
+  const weighted = products.filter(([k]) => k !== 1n);
+  const [only] = weighted;
+  const sum =
+    only !== undefined && weighted.length === 1
+      ? mulPublic(only[1], only[0])
+      : mulAddUnsafe(Curve, weighted.map(([, point]) => point), weighted.map(([k]) => k));
+  return plain.reduce((total, [, point]) => total.add(point), sum);
+};
 
 /** BIP-327 `cpoint`: 33 bytes to a point. Throws unless they are a point on the curve, compressed, not infinity. */
 export const pointFromBytes = (bytes: Uint8Array): Point => {
@@ -68,6 +85,8 @@ export const liftX = (x: Uint8Array): Point => {
 
 /** The same points with Z = 1, for the price of one inversion. Do this before asking for coordinates. */
 export const normalized = (points: readonly Point[]): readonly Point[] => normalize([...points]);
+/** The same point with Z = 1. */
+export const normalizedPoint = (point: Point): Point => Curve.fromAffine(point.toAffine());
 
 /** BIP-327 `cbytes_ext` of one point: 33 bytes, infinity as zeros. */
 export const pointToBytesExt = (point: Point): Uint8Array =>

@@ -1,7 +1,7 @@
 /** BIP-341: scripts, hashes and tweaks of Taproot outputs. Ids and scripts are hex, as everywhere; BIP-86 is the case without a script. */
 import { bytesToHex, concatBytes, hexToBytes } from '@noble/hashes/utils.js';
 import { FormatError, type Hex, hex, type PubKey, type Script, script } from '../blip/brands.js';
-import { hasEvenY, liftX, mulBasePublic, scalarFromBytes, taggedHash, xBytes } from './secp256k1.js';
+import { hasEvenY, INFINITY, liftX, mulBasePublic, normalizedPoint, scalarFromBytes, taggedHash, xBytes } from './secp256k1.js';
 
 /** Pay-to-anchor: `OP_1 <4e73>`, spent with an empty witness (TRUC and P2A, architecture 3.7). */
 export const P2A_SCRIPT: Script = script('51024e73');
@@ -91,9 +91,10 @@ export const taprootOutput = (internalKey: Hex, root?: Hex): TaprootOutput => {
   const bytes = bytes32(internalKey, 'internal_key');
   const point = attempt(() => liftX(bytes), 'internal_key', 'the x coordinate of a point');
   const t = scalarFromBytes(tapTweak(bytes, root));
-  const tweaked = t === undefined ? undefined : point.add(mulBasePublic(t));
-  // BIP-341: neither happens to anyone who does not know a preimage nobody knows.
-  if (tweaked === undefined || tweaked.is0()) throw new FormatError('internal_key', 'a key whose tweak is below n');
+  const sum = t === undefined ? INFINITY : point.add(mulBasePublic(t));
+  // BIP-341 fails on t ≥ n and on infinity. Nobody has ever seen either: they take a preimage of a hash.
+  if (sum.is0()) throw new FormatError('internal_key', 'a key that can be tweaked');
+  const tweaked = normalizedPoint(sum);
   const outputKey = toHex(xBytes(tweaked));
   return { outputKey, parity: hasEvenY(tweaked) ? 0 : 1, script: p2trScript(outputKey) };
 };

@@ -41,11 +41,12 @@ export interface AggregateKey {
   readonly context: KeyAggContext;
 }
 
-// A factory of 127 has 159 signer sets and 128 keys, one of 500 about 700 and 501: two of these fit.
-const aggregateKeyMemo = new Memo<AggregateKey>(2048);
-const pointMemo = new Memo<Point>(2048);
-// All transactions of a factory of 127 (31 splits, distribution, 127 leaves).
-const sessionMemo = new Memo<SessionValues>(256);
+// In characters of their keys. The signer sets of a factory of 127 take 45,000 of them, of 500 about 200,000.
+const aggregateKeyMemo = new Memo<AggregateKey>(1_000_000);
+// 66 a key: 3,000 keys.
+const pointMemo = new Memo<Point>(200_000);
+// 262 a session: 380 of them; a factory of 127 has 159 transactions.
+const sessionMemo = new Memo<SessionValues>(100_000);
 
 /** Hex of a peer to bytes; brands promise the form, casts do not. */
 const bytes = (value: string, length: number, code: MusigErrorCode, index?: number): Uint8Array => {

@@ -8,7 +8,7 @@ import {
   INFINITY,
   mulBasePublic,
   negateScalar,
-  normalized,
+  normalizedPoint,
   type Point,
   POINT_BYTES,
   pointFromBytes,
@@ -68,12 +68,13 @@ export const keyAgg = (
     if (!keys.some((one) => compareBytes(one, key) === 0)) throw new MusigError('not_a_signer', 'the key is not among the signers');
     return keyAggCoeff(key);
   };
-  return { point: notInfinity(sumOfProductsPublic(points, keys.map(keyAggCoeff))), sign: 1n, tweak: 0n, coefficient };
+  const sum = sumOfProductsPublic(keys.map((key, i) => [keyAggCoeff(key), points[i] ?? INFINITY]));
+  return { point: notInfinity(sum), sign: 1n, tweak: 0n, coefficient };
 };
 
 const notInfinity = (point: Point): Point => {
   if (point.is0()) throw new MusigError('infinity', 'the aggregate key is the point at infinity');
-  return normalized([point])[0] ?? INFINITY;
+  return normalizedPoint(point);
 };
 
 /**

@@ -1,30 +1,35 @@
 /**
- * A bounded memo: remembers the last `limit` results by key, forgets the one unused for longest. Only for pure functions
- * of their key, so forgetting costs time and nothing else. A result that is thrown is not remembered.
+ * A bounded memo for pure functions of a text key: forgetting costs time and nothing else. The bound is on the length of
+ * all keys together, for the values here grow as their keys do, and peers have a say in how many there are. When it is
+ * reached, the entries unused for longest go. What is thrown is not remembered.
  */
-export class Memo<V> {
+export class Memo<V extends object> {
   readonly #entries = new Map<string, V>();
+  #length = 0;
 
-  constructor(readonly limit: number) {}
+  /** @param maxLength characters of all keys together; one longer key is still remembered, alone */
+  constructor(readonly maxLength: number) {}
 
   get(key: string, compute: () => V): V {
     const known = this.#entries.get(key);
-    if (known !== undefined) {
-      // A Map keeps insertion order: to put the entry in again makes it the youngest.
-      this.#entries.delete(key);
-      this.#entries.set(key, known);
-      return known;
-    }
-    const value = compute();
-    if (this.#entries.size >= this.limit) {
-      const oldest = this.#entries.keys().next();
-      if (oldest.done !== true) this.#entries.delete(oldest.value);
+    // A Map keeps the order of insertion: to take an entry out and put it in again makes it the youngest.
+    if (known !== undefined) this.#forget(key);
+    const value = known ?? compute();
+    for (const oldest of this.#entries.keys()) {
+      if (this.#length + key.length <= this.maxLength) break;
+      this.#forget(oldest);
     }
     this.#entries.set(key, value);
+    this.#length += key.length;
     return value;
   }
 
+  /** How many results are remembered. */
   get size(): number {
     return this.#entries.size;
+  }
+
+  #forget(key: string): void {
+    if (this.#entries.delete(key)) this.#length -= key.length;
   }
 }

@@ -5,6 +5,7 @@ import {
   mulBasePublic,
   mulPublic,
   negateScalar,
+  normalizedPoint,
   type Point,
   SCALAR_BYTES,
   scalarFromBytes,
@@ -23,8 +24,10 @@ export const verifySchnorrPoint = (signature: Uint8Array, message: Uint8Array, k
   const s = scalarFromBytes(signature.subarray(SCALAR_BYTES));
   if (s === undefined) return false;
   const e = challenge(xOfR, xBytes(key), message);
-  const r = mulBasePublic(s).add(mulPublic(key, negateScalar(e)));
-  if (r.is0() || !hasEvenY(r)) return false;
+  const sum = mulBasePublic(s).add(mulPublic(key, negateScalar(e)));
+  if (sum.is0()) return false;
+  const r = normalizedPoint(sum);
+  if (!hasEvenY(r)) return false;
   // That r is below p needs no check of its own: x(R) always is.
   return xBytes(r).every((byte, i) => byte === xOfR[i]);
 };

@@ -5,19 +5,19 @@ import {
   G,
   hasEvenY,
   integerFromBytes,
+  mulAddPublic,
   mulBasePublic,
   mulBaseSecret,
   mulPublic,
   mulScalars,
   negateScalar,
-  normalized,
+  normalizedPoint,
   type Point,
   pointFromBytes,
   pointFromBytesExt,
   SCALAR_BYTES,
   scalarFromBytes,
   scalarToBytes,
-  sumOfProductsPublic,
   taggedScalar,
   xBytes,
 } from '../secp256k1.js';
@@ -49,7 +49,7 @@ export const sessionValues = (context: KeyAggContext, aggregateNonce: Uint8Array
   const b = taggedScalar('MuSig/noncecoef', aggregateNonce, xOfKey, message);
   const sum = r1.add(mulPublic(r2, b));
   // Somebody among the signers is dishonest when the sum is infinity; the BIP goes on with G, so that it can be told who.
-  const r = sum.is0() ? G : (normalized([sum])[0] ?? G);
+  const r = sum.is0() ? G : normalizedPoint(sum);
   return { b, r, e: challenge(xBytes(r), xOfKey, message) };
 };
 
@@ -111,7 +111,7 @@ export const partialVerify = (
     const share = mulScalars(mulScalars(e, context.coefficient(key)), sign);
     // s·G = ±(R1 + b·R2) + e·a·g·P, the sign being that of R; both products in one walk.
     const even = hasEvenY(r);
-    const products = sumOfProductsPublic([even ? r2 : r2.negate(), pointFromBytes(key)], [b, share]);
+    const products = mulAddPublic(even ? r2 : r2.negate(), b, pointFromBytes(key), share);
     return mulBasePublic(s).equals((even ? r1 : r1.negate()).add(products));
   } catch {
     return false;

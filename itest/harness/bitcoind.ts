@@ -119,8 +119,8 @@ export class Bitcoind {
   }
 
   async stop(): Promise<void> {
-    await this.call('stop').catch(() => undefined); // gone already, or deaf: end() sees to it
-    await this.daemon?.end({ ask: false });
+    await this.call('stop').catch(() => this.daemon?.terminate());
+    await this.daemon?.end();
   }
 
   call<M extends keyof BitcoindResults>(method: M, params?: Params): Promise<BitcoindResults[M]>;

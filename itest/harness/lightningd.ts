@@ -41,7 +41,7 @@ const flags = (options: Options): readonly string[] =>
   );
 
 /** Core Lightning's own plugins that no test here needs; without them a node starts faster and takes half the memory. */
-const UNUSED_PLUGINS = ['bookkeeper', 'chanbackup', 'cln-renepay', 'cln-bip353', 'clnrest', 'cln-grpc', 'commando', 'funder', 'recklessrpc', 'wss-proxy'];
+const UNUSED_PLUGINS = ['bookkeeper', 'cln-renepay', 'cln-bip353', 'clnrest', 'cln-grpc', 'commando', 'funder', 'recklessrpc', 'wss-proxy'];
 
 /** Speed only. What tests prove must not depend on developer mode. */
 const speedFlags = (): readonly string[] => [
@@ -211,8 +211,8 @@ export class LightningNode {
     const { daemon } = this;
     if (daemon === undefined) return;
     this.inspect();
-    if (this.running) await this.call('stop').catch(() => undefined); // its last answer may not get through
-    const late = await daemon.end({ ask: false });
+    if (this.running) await this.call('stop').catch(() => daemon.terminate());
+    const late = await daemon.end();
     if (late !== undefined) this.found.push(late);
     this.inspect();
     this.daemon = undefined;

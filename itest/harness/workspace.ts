@@ -79,6 +79,8 @@ export class Daemon {
   /** Exit code or signal name, once the process is gone. */
   ended: string | undefined;
   private readonly gone: Promise<void>;
+  /** The process and its children are gone for sure. */
+  private over = false;
 
   constructor(
     readonly name: string,
@@ -104,36 +106,36 @@ export class Daemon {
 
   /** SIGKILL to the process and all its children at once, as when the power fails. */
   async kill(): Promise<void> {
-    this.signal('SIGKILL');
+    // Once the group is empty its number can come to mean another one.
+    if (this.child.pid !== undefined && !this.over) {
+      try {
+        process.kill(-this.child.pid, 'SIGKILL');
+      } catch {
+        // ESRCH: the whole group is gone already.
+      }
+    }
     await this.gone;
+    this.over = true;
+  }
+
+  /** SIGTERM to the process alone. */
+  terminate(): void {
+    this.child.kill('SIGTERM');
   }
 
   /**
-   * Waits for the process to end (it has been asked to, or gets SIGTERM now with `ask`), then for its children.
-   * @returns what had to be killed, undefined when all went by itself.
+   * Waits until the process, which was asked to end, and then its children are gone; kills them after `grace` milliseconds.
+   * @returns what had to be killed, undefined when all went by itself
    */
-  async end({ ask = true, grace = 40_000 }: { readonly ask?: boolean; readonly grace?: number } = {}): Promise<string | undefined> {
-    if (ask && this.ended === undefined) this.child.kill('SIGTERM');
-    if (this.child.pid === undefined) return `${this.name} did not start`;
-    const ended = await this.within(grace, () => this.ended !== undefined);
-    const childrenEnded = ended && (await this.within(10_000, () => groupMembers(this.pid).length === 0));
-    const left = groupMembers(this.pid).map((entry) => entry.command);
+  async end(grace = 40_000): Promise<string | undefined> {
+    const within = (timeout: number, condition: () => boolean): Promise<boolean> =>
+      waitFor(this.name, condition, { timeout, interval: 20 }).catch(() => false);
+    const ended = await within(grace, () => this.ended !== undefined);
+    const alone = ended && (await within(10_000, () => groupMembers(this.pid).length === 0));
+    const left = alone ? [] : groupMembers(this.pid).map((entry) => entry.command);
     await this.kill();
     if (!ended) return `${this.name} did not stop within ${grace} ms`;
-    return childrenEnded ? undefined : `${this.name} left processes behind: ${left.join('; ')}`;
-  }
-
-  private within(timeout: number, condition: () => boolean): Promise<boolean> {
-    return waitFor(this.name, condition, { timeout, interval: 20 }).catch(() => false);
-  }
-
-  private signal(signal: NodeJS.Signals): void {
-    if (this.child.pid === undefined) return;
-    try {
-      process.kill(-this.child.pid, signal);
-    } catch {
-      // ESRCH: the whole group is gone already.
-    }
+    return alone ? undefined : `${this.name} left processes behind: ${left.join('; ')}`;
   }
 }
 

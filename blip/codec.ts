@@ -149,29 +149,28 @@ export const s64 = (max: bigint): Codec<bigint> => ({
   },
 });
 
-/** UTF-8 without surprises: what is read is written back byte for byte, and the other way round. */
-export const text = (maxBytes: number): Codec<string> => {
-  const decode = (bytes: Uint8Array): string => new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
-  return {
-    wire: '...*utf8',
-    shape: { kind: 'text', maxBytes },
-    write: (writer, value, field) => {
-      const bytes = new TextEncoder().encode(value);
-      if (bytes.length > maxBytes) throw new EncodeError('too_long', field, `more than ${maxBytes} bytes`);
-      // The encoder replaces lone surrogates; refuse to send what was not said.
-      if (decode(bytes) !== value) throw new EncodeError('bad_value', field, 'not well-formed Unicode');
-      writer.bytes(bytes);
-    },
-    read: (reader, field) => {
-      if (reader.remaining > maxBytes) throw new DecodeError('too_long', field, `more than ${maxBytes} bytes`);
-      try {
-        return decode(reader.rest());
-      } catch {
-        throw new DecodeError('bad_value', field, 'not valid UTF-8');
-      }
-    },
-  };
-};
+/**
+ * UTF-8 for people to read. Reading is strict; writing cuts what is too long at a character's border and replaces what
+ * is not Unicode, since a message that says why something failed must not fail for its wording.
+ */
+export const text = (maxBytes: number): Codec<string> => ({
+  wire: '...*utf8',
+  shape: { kind: 'text', maxBytes },
+  write: (writer, value) => {
+    const whole = new TextEncoder().encode(value);
+    let end = Math.min(whole.length, maxBytes);
+    while (end < whole.length && ((whole[end] ?? 0) & 0xc0) === 0x80) end--; // a continuation byte: inside a character
+    writer.bytes(whole.subarray(0, end));
+  },
+  read: (reader, field) => {
+    if (reader.remaining > maxBytes) throw new DecodeError('too_long', field, `more than ${maxBytes} bytes`);
+    try {
+      return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(reader.rest());
+    } catch {
+      throw new DecodeError('bad_value', field, 'not valid UTF-8');
+    }
+  },
+});
 
 /** Items one after the other until the value ends; `max` is enforced before the item beyond it is read. */
 export const list = <T>(item: Codec<T>, min: number, max: number): Codec<readonly T[]> => {

@@ -49,6 +49,10 @@ export interface OutboxItem extends NewOutboxItem {
   readonly attempts: number;
   readonly notBefore: number;
 }
+export interface FailedItem extends OutboxItem {
+  readonly finished: number;
+  readonly failure: string;
+}
 
 /** Architecture 12.6: what a partial signature about to be released commits to. */
 export interface SignOnce {
@@ -134,7 +138,9 @@ export interface Store {
 
   /** Items neither done nor failed, in the order they were appended; with `now`, only those that are due. */
   pending(now?: number): readonly OutboxItem[];
-  /** Doing it twice is fine. `not_found` for an id that never was. */
+  /** Items given up and not pruned yet. */
+  failed(): readonly FailedItem[];
+  /** Doing it twice is fine, the first time counts. `not_found` for an id that never was. */
   markDone(id: number): void;
   markFailed(id: number, reason: string): void;
   /** Counts an attempt, and hides the item from `pending(now)` until then (milliseconds since 1970). */

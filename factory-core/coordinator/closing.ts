@@ -1,0 +1,245 @@
+/**
+ * The cooperative close (architecture 9): freeze and drain, agree on balances, one transaction signed by all. Up to the
+ * request for partial signatures it can be given up and the channels thaw; from there on only this transaction exists.
+ */
+import type { Msat } from '../../blip/brands.js';
+import type { CloseOutput, FactoryMessage } from '../../blip/messages.js';
+import { AbortCode } from '../protocol/abort-codes.js';
+import type { ChannelFacts, Effect, Event, Step } from '../protocol/effects.js';
+import { signOnceOf, step } from '../protocol/effects.js';
+import { present, withAt } from '../protocol/present.js';
+import type { Signable } from '../model.js';
+import { buildClose } from '../transactions.js';
+import { aggregateNonces, aggregatePartials, MusigError, verifyFinal, verifyPartial } from '../musig/index.js';
+import { closeOutputs } from '../live/payouts.js';
+import { plan } from '../live/plan.js';
+import { memberIndex, sendTo } from './ceremony.js';
+import type { Closing, CoordinatorLive, Env } from './state.js';
+
+type Progress = Closing['progress'];
+type In<S extends Progress['step']> = CoordinatorLive & { readonly closing: Closing & { readonly progress: Extract<Progress, { step: S }> } };
+type Active = CoordinatorLive & { readonly closing: Closing };
+
+/** HTLCs have this many steps' time to settle before a close is given up. */
+const DRAIN_STEPS = 4;
+
+const with_ = (state: CoordinatorLive, attempt: number, feerate: number, progress: Progress): Active => ({
+  ...state,
+  closeAttempts: attempt,
+  closing: { attempt, feerate, progress },
+});
+const nonceKey = (state: Active): string => `${state.request.instanceId}/close/${String(state.closing.attempt)}`;
+const timerName = (closing: Closing): string => `close/${String(closing.attempt)}/${closing.progress.step}`;
+const everyone = (state: CoordinatorLive, attempt: number, message: FactoryMessage): Effect[] =>
+  state.members.map((m) => sendTo(m.nodeId, attempt, message));
+const channelIds = (state: CoordinatorLive) => state.live.branches.map((b) => b.channelId);
+
+/** Enters a step: everyone who owes an answer is asked, and a deadline runs. */
+const ask = (state: Active, extra: readonly Effect[] = []): Step<CoordinatorLive> => {
+  const { closing } = state;
+  const messages = state.members.flatMap((m, i) => {
+    const message = outstanding(state, i);
+    return message ? [sendTo(m.nodeId, closing.attempt, message)] : [];
+  });
+  const factor = closing.progress.step === 'draining' ? DRAIN_STEPS : 1;
+  return step(state, [
+    ...extra,
+    ...messages,
+    { kind: 'timer', name: timerName(closing), seconds: state.request.stepTimeout * factor },
+    { kind: 'progress', text: `close: ${closing.progress.step}`, done: 0, total: state.members.length },
+  ]);
+};
+
+const outstanding = (state: Active, index: number): FactoryMessage | undefined => {
+  const { progress } = state.closing;
+  switch (progress.step) {
+    case 'draining':
+      return progress.balances[index] === null ? { type: 'close_request' } : undefined;
+    case 'freezing':
+      return undefined;
+    case 'nonces':
+      return progress.nonces[index] === null ? { type: 'close_proposal', outputs: progress.outputs } : undefined;
+    case 'partials':
+      return progress.partials[index] === null ? { type: 'close_aggregate_nonce', nonce: progress.aggregate } : undefined;
+  }
+};
+
+export const beginClose = (state: CoordinatorLive, feerate: number): Step<CoordinatorLive> => {
+  if (state.closing || state.live.close?.signature !== undefined) return step(state);
+  const attempt = state.closeAttempts + 1;
+  const clean = withoutFailure(state);
+  const none = state.members.map(() => null);
+  if (state.live.close) {
+    return ask(with_(clean, attempt, feerate, { step: 'nonces', outputs: state.live.close.outputs, nonces: none }));
+  }
+  return ask(with_(clean, attempt, feerate, { step: 'draining', balances: none }), [
+    { kind: 'drain', attempt, channelIds: channelIds(state) },
+  ]);
+};
+
+const withoutFailure = (state: CoordinatorLive): CoordinatorLive => {
+  const clean: { -readonly [K in keyof CoordinatorLive]: CoordinatorLive[K] } = { ...state };
+  delete clean.closeFailure;
+  return clean;
+};
+
+/** Gives this attempt up. Before a partial signature may have left, the channels go on; after, they stay frozen. */
+const fail = (state: Active, reason: string, env: Env): Step<CoordinatorLive> => {
+  env.signer.drop(nonceKey(state));
+  const { closing, ...rest } = state;
+  const next: CoordinatorLive = { ...rest, closeFailure: reason };
+  if (state.live.close) return step(next, [{ kind: 'log', level: 'unusual', text: `close not finished: ${reason}` }]);
+  return step(next, [
+    { kind: 'thaw', channelIds: channelIds(state) },
+    ...everyone(state, closing.attempt, { type: 'abort', code: AbortCode.Cancelled, reason }),
+  ]);
+};
+
+export const onClosing = (state: CoordinatorLive, event: Event, env: Env): Step<CoordinatorLive> => {
+  if (event.type === 'restarted') return onRestart(state, env);
+  if (!isActive(state)) return step(state);
+  const { closing } = state;
+  const { progress } = closing;
+  switch (event.type) {
+    case 'message': {
+      const index = memberIndex(state.members, event.from);
+      if (index < 0 || event.attempt !== closing.attempt) return step(state);
+      return onMessage(state, index, event.message, env);
+    }
+    case 'drained': {
+      if (event.attempt !== closing.attempt || progress.step !== 'draining') return step(state);
+      return agree(with_(state, closing.attempt, closing.feerate, { ...progress, channels: event.channels }), env);
+    }
+    case 'frozen': {
+      if (event.attempt !== closing.attempt || progress.step !== 'freezing') return step(state);
+      const nonces = state.members.map(() => null);
+      return ask(with_(state, closing.attempt, closing.feerate, { step: 'nonces', outputs: progress.outputs, nonces }));
+    }
+    case 'freeze_failed':
+      if (event.attempt !== closing.attempt || progress.step !== 'freezing') return step(state);
+      return fail(state, `the channels could not be frozen: ${event.reason}`, env);
+    case 'timeout': {
+      if (event.name !== timerName(closing)) return step(state);
+      const silent = state.members.filter((_, i) => outstanding(state, i)).map((m) => m.nodeId);
+      const who = silent.length > 0 ? `no answer from ${silent.join(', ')}` : 'HTLCs did not settle in time';
+      return fail(state, `${progress.step}: ${who}`, env);
+    }
+    case 'peer_connected': {
+      const index = memberIndex(state.members, event.peer);
+      const message = index < 0 ? undefined : outstanding(state, index);
+      return step(state, message ? [sendTo(event.peer, closing.attempt, message)] : []);
+    }
+    default:
+      return step(state);
+  }
+};
+
+const isActive = (state: CoordinatorLive): state is Active => state.closing !== undefined;
+
+/** Secret nonces are gone. What was not released is given up, what was is signed again, the same transaction anew. */
+const onRestart = (state: CoordinatorLive, env: Env): Step<CoordinatorLive> => {
+  if (state.live.close && state.live.close.signature === undefined) {
+    const { closing, ...rest } = state;
+    return beginClose(rest, closing?.feerate ?? 0);
+  }
+  return isActive(state) ? fail(state, 'this node was restarted', env) : step(state);
+};
+
+const onMessage = (state: Active, index: number, message: FactoryMessage, env: Env): Step<CoordinatorLive> => {
+  const { closing } = state;
+  const { progress, attempt, feerate } = closing;
+  const { nodeId } = present(state.members[index]);
+  if (message.type === 'abort') return fail(state, `${nodeId}: ${message.reason}`, env);
+  if (progress.step === 'draining' && message.type === 'close_ready' && progress.balances[index] === null) {
+    return agree(with_(state, attempt, feerate, { ...progress, balances: withAt(progress.balances, index, message.balance) }), env);
+  }
+  if (progress.step === 'nonces' && message.type === 'close_nonce' && progress.nonces[index] === null) {
+    const nonces = withAt(progress.nonces, index, message.nonce);
+    return onNonces({ ...state, closing: { ...closing, progress: { ...progress, nonces } } }, env);
+  }
+  if (progress.step === 'partials' && message.type === 'close_partial' && progress.partials[index] === null) {
+    const partials = withAt(progress.partials, index, message.partial);
+    return onPartials({ ...state, closing: { ...closing, progress: { ...progress, partials } } }, env);
+  }
+  return step(state);
+};
+
+/** Once both sides of every channel have said what they have: the two must add up, then the outputs are fixed. */
+const agree = (state: Active, env: Env): Step<CoordinatorLive> => {
+  const { progress, attempt, feerate } = state.closing;
+  if (progress.step !== 'draining' || !progress.channels) return step(state);
+  const balances = progress.balances.filter((b) => b !== null);
+  if (balances.length < progress.balances.length) return step(state);
+  const wrong = mismatch(state, balances, progress.channels);
+  if (wrong !== undefined) return fail(state, wrong, env);
+  const outputs = closeOutputs(state.live.spec, balances, state.request.payoutScript, feerate);
+  if (!outputs) return fail(state, 'the factory does not hold enough to pay everyone and the fee', env);
+  return ask(with_(state, attempt, feerate, { step: 'freezing', outputs }), [
+    { kind: 'freeze', attempt, channelIds: channelIds(state) },
+  ]);
+};
+
+const mismatch = (state: Active, balances: readonly Msat[], channels: readonly ChannelFacts[]): string | undefined => {
+  for (const branch of state.live.branches) {
+    const channel = channels.find((c) => c.channelId === branch.channelId);
+    const theirs = balances[branch.member];
+    if (!channel) return `${branch.peer}: its channel is gone`;
+    if (theirs === undefined || theirs + channel.toUs !== channel.total) {
+      return `${branch.peer}: says its balance is ${String(theirs)} msat; this node has ${channel.toUs.toString()} of ${channel.total.toString()}`;
+    }
+  }
+  return undefined;
+};
+
+const closeTx = (state: CoordinatorLive, outputs: readonly CloseOutput[]): Signable => buildClose(state.live.spec, outputs);
+
+const onNonces = (state: In<'nonces'>, env: Env): Step<CoordinatorLive> => {
+  const { progress, attempt, feerate } = state.closing;
+  const nonces = progress.nonces.filter((n) => n !== null);
+  if (nonces.length < progress.nonces.length) return step(state);
+  const tx = closeTx(state, progress.outputs);
+  try {
+    const aggregate = aggregateNonces([env.signer.nonce(nonceKey(state), tx), ...nonces]);
+    // From here on partial signatures may be out: the transaction is agreed, whatever becomes of this attempt.
+    const live = { ...state.live, close: state.live.close ?? { outputs: progress.outputs } };
+    const partials = state.members.map(() => null);
+    return ask(with_({ ...state, live }, attempt, feerate, { step: 'partials', nonces, aggregate, partials }));
+  } catch (error) {
+    if (!(error instanceof MusigError)) throw error;
+    const culprit = error.index ? state.members[error.index - 1] : undefined;
+    return fail(state, culprit ? `${culprit.nodeId}: sent an invalid nonce` : error.message, env);
+  }
+};
+
+const onPartials = (state: In<'partials'>, env: Env): Step<CoordinatorLive> => {
+  const { nonces, aggregate, partials: all } = state.closing.progress;
+  const partials = all.filter((p) => p !== null);
+  if (partials.length < all.length) return step(state);
+  const { outputs } = present(state.live.close);
+  const tx = closeTx(state, outputs);
+  const key = nonceKey(state);
+  const ownNonce = env.signer.nonce(key, tx);
+  const own = env.signer.sign(key, tx, aggregate);
+  try {
+    const signature = aggregatePartials(tx, aggregate, [own, ...partials]);
+    if (verifyFinal(tx, signature)) {
+      env.signer.drop(key);
+      const { closing, ...rest } = state;
+      const next: CoordinatorLive = { ...rest, live: { ...state.live, close: { outputs, signature } } };
+      return step(
+        next,
+        [
+          ...plan(next.live, 'coordinator'),
+          ...everyone(state, closing.attempt, { type: 'close_signature', signature }),
+          { kind: 'progress', text: 'close: published', done: 1, total: 1 },
+        ],
+        { signOnce: [signOnceOf(tx)] },
+      );
+    }
+  } catch (error) {
+    if (!(error instanceof MusigError)) throw error;
+  }
+  const publicNonces = [ownNonce, ...nonces];
+  const bad = state.members.filter((_, i) => !verifyPartial(tx, aggregate, publicNonces, i + 1, present(partials[i])));
+  return fail(state, `${bad.map((m) => m.nodeId).join(', ')}: sent a bad partial signature`, env);
+};

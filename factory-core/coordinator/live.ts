@@ -1,0 +1,46 @@
+/** The coordinator's factory once its funding transaction is out. */
+import { AbortCode } from '../protocol/abort-codes.js';
+import type { Event, Step } from '../protocol/effects.js';
+import { step } from '../protocol/effects.js';
+import { onChain } from '../live/custody.js';
+import { plan, retire } from '../live/plan.js';
+import { beginClose, onClosing } from './closing.js';
+import { memberIndex, sendTo } from './ceremony.js';
+import type { CoordinatorLive, CoordinatorState, Env } from './state.js';
+
+export const onLive = (state: CoordinatorLive, event: Event, env: Env): Step<CoordinatorState> => {
+  switch (event.type) {
+    case 'block_connected':
+    case 'block_disconnected': {
+      const { live, effects } = retire(onChain(state.live, event));
+      return step({ ...state, live }, [...plan(live, 'coordinator'), ...effects]);
+    }
+    case 'exit_requested': {
+      const since = state.live.chain.tip;
+      const added = event.members.filter((m) => state.live.branches[m] && !state.live.exits[m]).map((m) => [m, { since }] as const);
+      const live = { ...state.live, exits: { ...state.live.exits, ...Object.fromEntries(added) } };
+      return step({ ...state, live }, plan(live, 'coordinator'));
+    }
+    case 'close_requested':
+      return beginClose(state, event.feerate);
+    case 'restarted': {
+      const next = onClosing(state, event, env);
+      return { ...next, effects: [...next.effects, ...plan(next.state.live, 'coordinator')] };
+    }
+    case 'peer_connected': {
+      // A member may have missed that it is published: nothing is lost by saying so again.
+      const index = memberIndex(state.members, event.peer);
+      const next = onClosing(state, event, env);
+      if (index < 0 || state.live.chain.fundingHeight !== undefined) return next;
+      const published = { type: 'published', fundingTxid: state.live.spec.funding.txid } as const;
+      return { ...next, effects: [...next.effects, sendTo(event.peer, state.attempt, published)] };
+    }
+    case 'message': {
+      // A member that begins the creation anew is behind; it may leave by what it has stored.
+      if (event.message.type === 'abort' && event.message.code === AbortCode.LostNonces && !state.closing) return step(state);
+      return onClosing(state, event, env);
+    }
+    default:
+      return onClosing(state, event, env);
+  }
+};

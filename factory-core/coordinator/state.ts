@@ -1,0 +1,184 @@
+/** The coordinator's factory, phase by phase: what is not yet known in a phase is not in its type. */
+import type {
+  AggregateNonce,
+  ChannelId,
+  InstanceId,
+  Msat,
+  NodeId,
+  Outpoint,
+  PartialSignature,
+  PubKey,
+  PublicNonce,
+  Sat,
+  SchnorrSignature,
+  Script,
+  Txid,
+} from '../../blip/brands.js';
+import type { CloseOutput } from '../../blip/messages.js';
+import type { ChannelFacts } from '../protocol/effects.js';
+import type { FactoryPlan, FactorySpec, Terms } from '../model.js';
+import type { Live } from '../live/state.js';
+import type { Signer } from '../musig/index.js';
+
+export interface ClientRequest {
+  readonly nodeId: NodeId;
+  readonly capacity: Sat;
+  readonly stock: Sat;
+}
+
+export interface CreateRequest {
+  readonly instanceId: InstanceId;
+  readonly clients: readonly ClientRequest[];
+  readonly minClients: number;
+  readonly terms: Terms;
+  /** Fan-outs asked for by the operator; absent: the planner's. */
+  readonly fanouts?: readonly number[];
+  /** Seconds a member has for each answer before the ceremony goes on without it. */
+  readonly stepTimeout: number;
+  readonly coordinatorKey: PubKey;
+  /** Where a close pays the LSP. */
+  readonly payoutScript: Script;
+}
+
+/** A client that is no longer part of it, and why. */
+export interface Excluded {
+  readonly nodeId: NodeId;
+  readonly reason: string;
+}
+
+export type Answer =
+  | { readonly kind: 'pending' }
+  | { readonly kind: 'joined'; readonly key: PubKey; readonly payoutScript: Script };
+
+export interface Invitee extends ClientRequest {
+  readonly answer: Answer;
+}
+
+/** A client that joined: a line of the roster with a node id. */
+export interface Member extends ClientRequest {
+  readonly key: PubKey;
+  readonly payoutScript: Script;
+}
+
+interface Common {
+  readonly role: 'coordinator';
+  readonly request: CreateRequest;
+  readonly attempt: number;
+  readonly excluded: readonly Excluded[];
+}
+
+export interface Inviting extends Common {
+  readonly phase: 'inviting';
+  readonly invitees: readonly Invitee[];
+}
+
+export interface Preparing extends Common {
+  readonly phase: 'preparing';
+  readonly members: readonly Member[];
+  readonly plan: FactoryPlan;
+  readonly coins?: readonly Outpoint[];
+}
+
+/** Coins held for the funding transaction. */
+export interface Reserved {
+  readonly coins: readonly Outpoint[];
+  readonly psbt: string;
+}
+
+export interface Signing extends Common {
+  readonly phase: 'signing';
+  readonly members: readonly Member[];
+  readonly spec: FactorySpec;
+  readonly reserved: Reserved;
+  readonly progress:
+    | { readonly step: 'nonces'; readonly nonces: readonly (readonly PublicNonce[] | null)[] }
+    | {
+        readonly step: 'partials';
+        readonly nonces: readonly (readonly PublicNonce[])[];
+        readonly aggregates: Readonly<Record<Txid, AggregateNonce>>;
+        readonly partials: readonly (readonly PartialSignature[] | null)[];
+      }
+    | { readonly step: 'storing'; readonly signatures: Readonly<Record<Txid, SchnorrSignature>>; readonly stored: readonly boolean[] };
+}
+
+/** How far one client's leaf and channel are. */
+export type LeafProgress =
+  | { readonly step: 'intent' }
+  | { readonly step: 'starting' }
+  | { readonly step: 'signing'; readonly channelScript: Script }
+  | { readonly step: 'storing'; readonly channelScript: Script; readonly signature: SchnorrSignature }
+  | { readonly step: 'completing'; readonly channelScript: Script; readonly signature: SchnorrSignature }
+  | { readonly step: 'auditing'; readonly channelScript: Script; readonly signature: SchnorrSignature; readonly channelId: ChannelId }
+  | SignedLeaf;
+export interface SignedLeaf {
+  readonly step: 'ready';
+  readonly channelScript: Script;
+  readonly signature: SchnorrSignature;
+  readonly channelId: ChannelId;
+}
+
+interface Signed extends Common {
+  readonly members: readonly Member[];
+  readonly spec: FactorySpec;
+  readonly reserved: Reserved;
+  /** Of every split and the distribution, all verified. */
+  readonly signatures: Readonly<Record<Txid, SchnorrSignature>>;
+}
+export interface Opening extends Signed {
+  readonly phase: 'opening';
+  readonly leaves: readonly LeafProgress[];
+}
+/** Past the point where members can be dropped: every exit is signed, stored and audited by both sides. */
+export interface Arming extends Signed {
+  readonly phase: 'arming';
+  readonly leaves: readonly SignedLeaf[];
+  readonly armed: readonly boolean[];
+}
+
+/** The cooperative close under way (architecture 9). */
+export interface Closing {
+  readonly attempt: number;
+  /** sat per 1,000 vB. */
+  readonly feerate: number;
+  readonly progress:
+    | {
+        readonly step: 'draining';
+        /** What each client says it has. */
+        readonly balances: readonly (Msat | null)[];
+        /** What this node's side of each channel is, once drained. */
+        readonly channels?: readonly ChannelFacts[];
+      }
+    | { readonly step: 'freezing'; readonly outputs: readonly CloseOutput[] }
+    | { readonly step: 'nonces'; readonly outputs: readonly CloseOutput[]; readonly nonces: readonly (PublicNonce | null)[] }
+    | {
+        readonly step: 'partials';
+        readonly nonces: readonly PublicNonce[];
+        readonly aggregate: AggregateNonce;
+        readonly partials: readonly (PartialSignature | null)[];
+      };
+}
+
+export interface CoordinatorLive extends Common {
+  readonly phase: 'live';
+  readonly members: readonly Member[];
+  readonly live: Live;
+  readonly closing?: Closing;
+  /** How many close attempts there were: numbers are never used again. */
+  readonly closeAttempts: number;
+  /** Why the last attempt to close ended. */
+  readonly closeFailure?: string;
+}
+
+export interface Aborted extends Common {
+  readonly phase: 'aborted';
+  readonly reason: string;
+}
+
+export type CoordinatorState = Inviting | Preparing | Signing | Opening | Arming | CoordinatorLive | Aborted;
+
+/** What a step may use besides state and event. Memory only; nothing of it is stored. */
+export interface Env {
+  readonly signer: Signer;
+  /** Height of the best block this node knows. */
+  readonly height: number;
+}

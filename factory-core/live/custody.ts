@@ -1,0 +1,112 @@
+/** What the chain has made of a live factory: watching, and what follows from it. Pure functions of `Live`. */
+import type { Outpoint, Txid } from '../../blip/brands.js';
+import type { ChainEvent } from '../protocol/effects.js';
+import { channelOutpoint, closeOf, distributionOf, exitPath, outpointKey, rootOf, stockOutpoint } from './paths.js';
+import type { Branch, Live } from './state.js';
+
+/** Which outputs and transactions concern this factory. */
+export const watched = (live: Live): { readonly outpoints: readonly Outpoint[]; readonly txids: readonly Txid[] } => {
+  const outpoints = live.branches.flatMap((branch) => {
+    const path = exitPath(live, branch);
+    const leaf = path.at(-1)?.signable;
+    const below = leaf ? [channelOutpoint(leaf), stockOutpoint(leaf)] : [];
+    return [...path.map((t) => t.signable.tx.prevout.outpoint), ...below.filter((o) => o !== undefined)];
+  });
+  const unique = new Map(outpoints.map((o) => [outpointKey(o), o]));
+  return { outpoints: [...unique.values()], txids: [live.spec.funding.txid] };
+};
+
+export const onChain = (live: Live, event: ChainEvent): Live => {
+  const { chain } = live;
+  if (event.type === 'block_connected') {
+    const spends = { ...chain.spends };
+    for (const s of event.spends) spends[outpointKey(s.outpoint)] = { by: s.by, height: event.height };
+    const funded = event.confirmed.includes(live.spec.funding.txid);
+    const funding = funded ? { fundingHeight: event.height, everFunded: true } : {};
+    return { ...live, chain: { ...chain, tip: event.height, spends, ...funding } };
+  }
+  // Whatever was in that block or above it is unconfirmed again (architecture 12.11: fail closed).
+  const { fundingHeight, ...rest } = chain;
+  const spends = Object.fromEntries(Object.entries(chain.spends).filter(([, s]) => s.height < event.height));
+  const still = fundingHeight !== undefined && fundingHeight < event.height ? { fundingHeight } : {};
+  return { ...live, chain: { ...rest, ...still, tip: event.height - 1, spends } };
+};
+
+export const depthOf = (live: Live, height: number): number => live.chain.tip - height + 1;
+
+/** Where the factory's one output on chain is. */
+export type FundingStatus =
+  | { readonly kind: 'unconfirmed' }
+  | { readonly kind: 'confirmed'; readonly depth: number }
+  | { readonly kind: 'spent'; readonly by: 'tree' | 'distribution' | 'close' | 'unknown'; readonly txid: Txid; readonly depth: number };
+
+export const fundingStatus = (live: Live): FundingStatus => {
+  const spend = live.chain.spends[outpointKey(live.spec.funding)];
+  if (spend) return { kind: 'spent', by: spender(live, spend.by), txid: spend.by, depth: depthOf(live, spend.height) };
+  if (live.chain.fundingHeight === undefined) return { kind: 'unconfirmed' };
+  return { kind: 'confirmed', depth: depthOf(live, live.chain.fundingHeight) };
+};
+const spender = (live: Live, by: Txid): 'tree' | 'distribution' | 'close' | 'unknown' => {
+  if (by === rootOf(live).signable.txid) return 'tree';
+  if (by === distributionOf(live).signable.txid) return 'distribution';
+  if (by === closeOf(live)?.txid) return 'close';
+  return 'unknown';
+};
+
+/** How far a client's branch has come to the chain. */
+export type BranchStatus =
+  | { readonly kind: 'virtual' }
+  /** Some of its transactions are confirmed, the leaf is not. */
+  | { readonly kind: 'publishing'; readonly confirmed: number; readonly of: number }
+  /** The leaf is confirmed: its channel is an ordinary one, at this outpoint. */
+  | { readonly kind: 'on_chain'; readonly height: number }
+  /** The channel's output is spent: commitment or mutual close. */
+  | { readonly kind: 'channel_closed'; readonly by: Txid; readonly height: number }
+  /** The factory's output was spent in another way, or an output of the path by a transaction that is not ours. */
+  | { readonly kind: 'gone'; readonly by: Txid };
+
+export const branchStatus = (live: Live, branch: Branch): BranchStatus => {
+  const path = exitPath(live, branch);
+  let confirmed = 0;
+  let height = 0;
+  for (const { signable } of path) {
+    const spend = live.chain.spends[outpointKey(signable.tx.prevout.outpoint)];
+    if (!spend) return confirmed === 0 ? { kind: 'virtual' } : { kind: 'publishing', confirmed, of: path.length };
+    if (spend.by !== signable.txid) return { kind: 'gone', by: spend.by };
+    confirmed += 1;
+    height = spend.height;
+  }
+  const leaf = path.at(-1)?.signable;
+  const closed = leaf && live.chain.spends[outpointKey(channelOutpoint(leaf))];
+  return closed ? { kind: 'channel_closed', by: closed.by, height: closed.height } : { kind: 'on_chain', height };
+};
+
+/** Architecture 11's names, and `closing` while a cooperative close is under way. */
+export type LiveState = 'funding' | 'active' | 'dying' | 'settling' | 'closing' | 'exiting' | 'distributed' | 'closed';
+
+export const liveState = (live: Live, closing: boolean): LiveState => {
+  const funding = fundingStatus(live);
+  const { spec, chain } = live;
+  if (funding.kind === 'spent') {
+    if (funding.by === 'close') return 'closed';
+    return funding.by === 'distribution' ? 'distributed' : 'exiting';
+  }
+  if (funding.kind === 'unconfirmed' || funding.depth < spec.terms.minDepth) return 'funding';
+  if (Object.keys(live.exits).length > 0) return 'exiting';
+  if (closing || live.close) return 'closing';
+  if (chain.tip < spec.startHeight + spec.terms.activeBlocks) return 'active';
+  return chain.tip < spec.startHeight + spec.terms.activeBlocks + spec.terms.dyingBlocks ? 'dying' : 'settling';
+};
+
+/**
+ * May HTLCs pass over this branch's channel? Not before the funding is deep enough, not while a close is being agreed,
+ * not once its own exit has begun or the factory has ended under it.
+ */
+export const mayCarryHtlcs = (live: Live, branch: Branch, closing: boolean): boolean => {
+  const funding = fundingStatus(live);
+  if (funding.kind === 'unconfirmed' || (funding.kind === 'confirmed' && funding.depth < live.spec.terms.minDepth)) return false;
+  if (funding.kind === 'spent' && funding.by !== 'tree') return false;
+  if (closing || live.close || live.exits[branch.member]) return false;
+  const { kind } = branchStatus(live, branch);
+  return kind === 'virtual' || kind === 'publishing' || kind === 'on_chain';
+};

@@ -1,0 +1,80 @@
+/**
+ * What this node must do now about a live factory. Planned from the state alone, at every block and after every start,
+ * until the chain shows that it is done; so there is nothing to lose in a crash, and doing it twice is harmless.
+ */
+import type { SignedTx } from '../model.js';
+import type { Effect } from '../protocol/effects.js';
+import { signedHex } from '../transactions.js';
+import { branchStatus, fundingStatus } from './custody.js';
+import { closeOf, distributionOf, exitPath, outpointKey, rootOf } from './paths.js';
+import type { Branch, Live } from './state.js';
+
+/** Blocks before expiry at which the coordinator publishes the root: that alone ends the distribution (architecture 3.5). */
+export const ROOT_GUARD = 144;
+
+export const plan = (live: Live, role: 'coordinator' | 'member'): Effect[] => {
+  const funding = fundingStatus(live);
+  const { tip } = live.chain;
+  if (funding.kind === 'unconfirmed') return [];
+  if (funding.kind === 'confirmed') {
+    const close = closeOf(live);
+    if (close && live.close?.signature !== undefined) {
+      return [publish({ signable: close, signature: live.close.signature }, 'the agreed close', live.spec.expiryHeight)];
+    }
+    if (role === 'member' && tip >= live.spec.expiryHeight) return [publish(distributionOf(live), 'expired: paying everyone out')];
+    const guard = live.spec.expiryHeight - Math.min(ROOT_GUARD, live.spec.terms.settlingBlocks);
+    if (role === 'coordinator' && tip >= guard && Object.keys(live.exits).length === 0) {
+      return [publish(rootOf(live), 'expiry is near: the root ends the distribution', live.spec.expiryHeight)];
+    }
+  }
+  const seen = new Set<string>();
+  return live.branches.flatMap((branch) => (live.exits[branch.member] ? exitStep(live, branch, seen) : []));
+};
+
+/** The next transaction of one way out: one confirmation per level, then the channel itself (TRUC: one unconfirmed parent). */
+const exitStep = (live: Live, branch: Branch, seen: Set<string>): Effect[] => {
+  const status = branchStatus(live, branch);
+  switch (status.kind) {
+    case 'virtual':
+    case 'publishing': {
+      const next = exitPath(live, branch).find((t) => !live.chain.spends[outpointKey(t.signable.tx.prevout.outpoint)]);
+      if (!next || seen.has(next.signable.txid)) return [];
+      seen.add(next.signable.txid);
+      const before = live.chain.tip < live.spec.expiryHeight && next.signable.txid === rootOf(live).signable.txid;
+      return [publish(next, `exit of client ${String(branch.member)}`, before ? live.spec.expiryHeight : undefined)];
+    }
+    case 'on_chain':
+      return [{ kind: 'close_channel', peer: branch.peer, channelId: branch.channelId, unilateral: true }];
+    case 'channel_closed':
+    case 'gone':
+      return [];
+  }
+};
+
+const publish = (tx: SignedTx, why: string, deadline?: number): Effect => {
+  const { signable } = tx;
+  const vout = signable.tx.outputs.findIndex((o) => o.role.kind === 'anchor');
+  const anchor = signable.tx.outputs[vout];
+  return {
+    kind: 'broadcast',
+    txid: signable.txid,
+    hex: signedHex(tx),
+    vsize: signable.vsize,
+    fee: signable.fee,
+    why,
+    ...(anchor ? { anchor: { vout, amount: anchor.amount } } : {}),
+    ...(deadline === undefined ? {} : { deadline }),
+  };
+};
+
+/**
+ * The channels under a factory that has ended by close or distribution can never be published: close them in the node,
+ * once that is deep enough.
+ */
+export const retire = (live: Live): { readonly live: Live; readonly effects: Effect[] } => {
+  const funding = fundingStatus(live);
+  if (live.retired || funding.kind !== 'spent' || (funding.by !== 'close' && funding.by !== 'distribution')) return { live, effects: [] };
+  if (funding.depth < live.spec.terms.minDepth) return { live, effects: [] };
+  const effects = live.branches.map(({ peer, channelId }) => ({ kind: 'retire_channel' as const, peer, channelId }));
+  return { live: { ...live, retired: true }, effects };
+};

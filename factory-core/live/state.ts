@@ -1,0 +1,54 @@
+/**
+ * A factory whose funding transaction is out: the same for both roles. Everything that must be done about it follows
+ * from this, the chain's state within it, and the height, so a crash loses nothing: it is planned anew with every block.
+ */
+import type { ChannelId, NodeId, SchnorrSignature, Script, Txid } from '../../blip/brands.js';
+import type { CloseOutput } from '../../blip/messages.js';
+import type { FactorySpec } from '../model.js';
+
+/** A client's branch end: its signed leaf and the channel in it. */
+export interface Branch {
+  readonly member: number;
+  /** The other end of the channel: the client for the coordinator, the coordinator for a member. */
+  readonly peer: NodeId;
+  readonly channelId: ChannelId;
+  readonly channelScript: Script;
+  readonly leafSignature: SchnorrSignature;
+}
+
+/** What the chain says of the outputs we watch. Heights are those of the block. */
+export interface ChainView {
+  readonly tip: number;
+  readonly fundingHeight?: number;
+  /** The funding transaction has been in a block, if only in one that was reorganised away: from here on nobody calls it off. */
+  readonly everFunded: boolean;
+  /** `txid:vout` → the transaction that spent it. */
+  readonly spends: Readonly<Record<string, { readonly by: Txid; readonly height: number }>>;
+}
+
+/** One client's way out, once somebody wants it. */
+export interface Exit {
+  readonly since: number;
+}
+
+/**
+ * The one transaction that may end this factory by agreement. It is here from the moment a partial signature for it may
+ * have left a node: balances may never change again, so the channels stay frozen and only this very transaction is tried
+ * again (sign-once, architecture 12.6).
+ */
+export interface AgreedClose {
+  readonly outputs: readonly CloseOutput[];
+  readonly signature?: SchnorrSignature;
+}
+
+export interface Live {
+  readonly spec: FactorySpec;
+  /** Of every split this node knows (all, or those of its path) and the distribution. */
+  readonly signatures: Readonly<Record<Txid, SchnorrSignature>>;
+  readonly branches: readonly Branch[];
+  readonly chain: ChainView;
+  readonly exits: Readonly<Record<number, Exit>>;
+  readonly close?: AgreedClose;
+  /** The factory has ended on chain and its channels have been closed in the node. */
+  readonly retired: boolean;
+}

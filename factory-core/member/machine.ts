@@ -1,0 +1,180 @@
+/** The member as a pure function of state and event. It never signs what it has not derived (architecture 5). */
+import type { FactoryMessage } from '../../blip/messages.js';
+import { AbortCode } from '../protocol/abort-codes.js';
+import type { Effect, Event, Step } from '../protocol/effects.js';
+import { step } from '../protocol/effects.js';
+import type { Txid } from '../../blip/brands.js';
+import { leafOf } from '../live/paths.js';
+import { present } from '../protocol/present.js';
+import { onChain } from '../live/custody.js';
+import { plan, retire } from '../live/plan.js';
+import { onClosing } from './closing.js';
+import { commonOf, createKey, joinMessage, onSpec, refuse } from './joining.js';
+import { memberLeaf, onAudited, onOpeningMessage } from './opening.js';
+import { onSigning } from './signing.js';
+import type { Joined, MemberAborted, MemberEnv, MemberLive, MemberState, Opening, Signing } from './state.js';
+
+export { join } from './joining.js';
+
+/** An invitation that leads nowhere is forgotten after so many blocks. */
+const STALE_BLOCKS = 144;
+/** BOLT 2's patience with a funding transaction that does not appear. */
+const FUNDING_PATIENCE = 2016;
+
+/**
+ * @param event what happened; a message is from this factory's coordinator (the shell checks), of any attempt
+ * @throws never for anything a peer can cause
+ */
+export const memberStep = (state: MemberState, event: Event, env: MemberEnv): Step<MemberState> => {
+  if (event.type === 'message' && event.from !== state.coordinator) return step(state);
+  switch (state.phase) {
+    case 'aborted':
+      return onAborted(state, event, env);
+    case 'live':
+      return onLive(state, event, env);
+    case 'joined':
+    case 'signing':
+    case 'opening':
+      return onCreating(state, event, env);
+  }
+};
+
+/** After an eviction the others start anew; so may we, if the coordinator asks us with a later attempt. */
+const onAborted = (state: MemberAborted, event: Event, env: MemberEnv): Step<MemberState> => {
+  if (event.type !== 'message' || event.message.type !== 'spec' || event.attempt <= state.attempt) return step(state);
+  return state.reason === LOST_NONCES ? onSpec(state, event.attempt, event.message, env) : step(state);
+};
+const LOST_NONCES = 'restarted before everything was signed';
+
+type Creating = Joined | Signing | Opening;
+
+const onCreating = (state: Creating, event: Event, env: MemberEnv): Step<MemberState> => {
+  switch (event.type) {
+    case 'message':
+      return onCreatingMessage(state, event.attempt, event.message, env);
+    case 'audited':
+      return state.phase === 'opening' ? onAudited(state, event, env) : step(state);
+    case 'peer_connected':
+      return step(state, state.phase === 'joined' && event.peer === state.coordinator ? [joinMessage(state)] : []);
+    case 'restarted':
+      return onRestart(state, env);
+    case 'abort_requested':
+      return giveUp(state, event.reason, env, true);
+    case 'block_connected': {
+      const start = state.phase === 'joined' ? state.since : state.spec.startHeight;
+      return event.height > start + STALE_BLOCKS ? giveUp(state, 'the coordinator did not go on', env, false) : step(state);
+    }
+    default:
+      return step(state);
+  }
+};
+
+const onCreatingMessage = (state: Creating, attempt: number, message: FactoryMessage, env: MemberEnv): Step<MemberState> => {
+  if (message.type === 'abort') {
+    return attempt >= state.attempt ? giveUp(state, `the coordinator: ${message.reason}`, env, false) : step(state);
+  }
+  // A later attempt replaces this one, with fresh nonces; whatever the old one signed can never be published.
+  if (message.type === 'spec' && (attempt > state.attempt || (state.phase === 'joined' && attempt === state.attempt))) {
+    const cleanup = discard(state);
+    forget(state, env);
+    const next = onSpec(state, attempt, message, env);
+    return { ...next, effects: [...cleanup, ...next.effects] };
+  }
+  if (attempt !== state.attempt) return step(state);
+  switch (state.phase) {
+    case 'joined':
+      return step(state, message.type === 'invite' ? [joinMessage(state)] : []);
+    case 'signing':
+      return onSigning(state, message, env);
+    case 'opening':
+      return onOpeningMessage(state, message, env);
+  }
+};
+
+const forget = (state: Creating, env: MemberEnv): void => {
+  env.signer.drop(createKey(state));
+  env.signer.drop(`${createKey(state)}/leaf`);
+};
+
+/** The channel CLN may have for the leaf of an attempt that is over. */
+const discard = (state: Creating): Effect[] => {
+  if (state.phase !== 'opening' || !('channelScript' in state.leaf)) return [];
+  const { txid } = memberLeaf(state.spec, state.member, state.leaf.channelScript);
+  return [{ kind: 'discard_channels', peers: [state.coordinator], fundingTxids: [txid] }];
+};
+
+/** Nothing of ours is in the factory before it is live: giving up costs nothing. */
+const giveUp = (state: Creating, reason: string, env: MemberEnv, tell: boolean): Step<MemberState> => {
+  forget(state, env);
+  const cleanup = discard(state);
+  if (tell) {
+    const refused = refuse(commonOf(state), reason, AbortCode.Cancelled);
+    return { ...refused, effects: [...cleanup, ...refused.effects] };
+  }
+  return step({ ...commonOf(state), phase: 'aborted', reason }, [...cleanup, { kind: 'log', level: 'info', text: `aborted: ${reason}` }], {
+    cancelPending: true,
+  });
+};
+
+const onRestart = (state: Creating, env: MemberEnv): Step<MemberState> => {
+  if (state.phase === 'joined') return step(state);
+  // Once the leaf is signed there is no secret nonce to lose: go on from what is stored.
+  if (state.phase === 'opening' && (state.leaf.step === 'complete' || state.leaf.step === 'auditing')) return step(state);
+  const cleanup = discard(state);
+  forget(state, env);
+  const refused = refuse(commonOf(state), LOST_NONCES, AbortCode.LostNonces);
+  return { ...refused, effects: [...cleanup, ...refused.effects] };
+};
+
+const onLive = (state: MemberLive, event: Event, env: MemberEnv): Step<MemberState> => {
+  const { chain, spec } = state.live;
+  switch (event.type) {
+    case 'block_connected':
+    case 'block_disconnected': {
+      const { live, effects } = retire(onChain(state.live, event));
+      if (!live.chain.everFunded && live.chain.tip > spec.startHeight + FUNDING_PATIENCE) {
+        return step({ ...commonOf(state), phase: 'aborted', reason: 'the funding transaction never appeared' });
+      }
+      return step({ ...state, live }, [...plan(live, 'member'), ...effects]);
+    }
+    case 'exit_requested': {
+      const exits = { ...state.live.exits, [state.member]: state.live.exits[state.member] ?? { since: chain.tip } };
+      const live = { ...state.live, exits };
+      return step({ ...state, live }, plan(live, 'member'));
+    }
+    case 'restarted': {
+      const next = onClosing(state, event, env);
+      return { ...next, effects: [...next.effects, ...plan(next.state.live, 'member')] };
+    }
+    case 'peer_connected':
+      // The coordinator may have missed that we are ready.
+      if (event.peer !== state.coordinator || chain.fundingHeight !== undefined) return step(state);
+      return step(state, [{ kind: 'send', to: state.coordinator, attempt: state.attempt, message: { type: 'ready' } }]);
+    case 'message':
+      return onLiveMessage(state, event.attempt, event.message, env);
+    default:
+      return onClosing(state, event, env);
+  }
+};
+
+/**
+ * Before the funding transaction is seen, the coordinator may still call it off, or start anew without somebody else
+ * (architecture 5.6). Nothing can be in the channel by then: HTLCs are refused until it is active.
+ */
+const onLiveMessage = (state: MemberLive, attempt: number, message: FactoryMessage, env: MemberEnv): Step<MemberState> => {
+  const unpublished = !state.live.chain.everFunded;
+  if (unpublished && message.type === 'channel_opened' && attempt === state.attempt) {
+    return step(state, [{ kind: 'send', to: state.coordinator, attempt, message: { type: 'ready' } }]);
+  }
+  if (unpublished && message.type === 'abort' && attempt >= state.attempt && !state.closing) {
+    const aborted: MemberAborted = { ...commonOf(state), phase: 'aborted', reason: `the coordinator: ${message.reason}` };
+    return step(aborted, [{ kind: 'discard_channels', peers: [], fundingTxids: [leafTxid(state)] }], { cancelPending: true });
+  }
+  if (unpublished && message.type === 'spec' && attempt > state.attempt) {
+    const next = onSpec(state, attempt, message, env);
+    return { ...next, effects: [{ kind: 'discard_channels', peers: [], fundingTxids: [leafTxid(state)] }, ...next.effects] };
+  }
+  return onClosing(state, { type: 'message', from: state.coordinator, attempt, message }, env);
+};
+
+const leafTxid = (state: MemberLive): Txid => leafOf(state.live, present(state.live.branches[0])).signable.txid;

@@ -1,0 +1,169 @@
+/**
+ * What the state machines ask the world for, and what the world tells them. A machine is `(state, event) → { state,
+ * effects }`; the shell stores the state first, then performs the effects (architecture 1).
+ *
+ * *Durable* effects are stored with the state and performed at least once, over restarts too, so each must be idempotent.
+ * *Volatile* ones may be lost with the process: whatever they served is asked for again, from the state, when the node
+ * comes back or the peer reconnects.
+ */
+import type {
+  ChannelId,
+  Hex,
+  Msat,
+  NodeId,
+  Outpoint,
+  Sat,
+  SchnorrSignature,
+  Script,
+  Txid,
+} from '../../blip/brands.js';
+import type { FactoryMessage } from '../../blip/messages.js';
+import type { Signable, Purpose } from '../model.js';
+
+export type VolatileEffect =
+  | { readonly kind: 'send'; readonly to: NodeId; readonly attempt: number; readonly message: FactoryMessage }
+  /** Gives `timeout` back with the same name. */
+  | { readonly kind: 'timer'; readonly name: string; readonly seconds: number }
+  /** For whoever waits on the command line. */
+  | { readonly kind: 'progress'; readonly text: string; readonly done: number; readonly total: number }
+  | { readonly kind: 'log'; readonly level: 'debug' | 'info' | 'unusual' | 'broken'; readonly text: string }
+  /** Publish a transaction of ours; planned anew with every block until it confirms, so losing it loses nothing. */
+  | {
+      readonly kind: 'broadcast';
+      readonly txid: Txid;
+      readonly hex: Hex;
+      readonly vsize: number;
+      readonly fee: Sat;
+      /** The pay-to-anchor output that a child may spend to raise the fee. */
+      readonly anchor?: { readonly vout: number; readonly amount: Sat };
+      /** By which height it should be confirmed: the nearer, the more it may cost. */
+      readonly deadline?: number;
+      readonly why: string;
+    }
+  /** Close a channel whose funding has confirmed; skipped by the shell when it is closing already. */
+  | { readonly kind: 'close_channel'; readonly peer: NodeId; readonly channelId: ChannelId; readonly unilateral: boolean }
+  /** Gives `drained` when these channels carry no HTLC. */
+  | { readonly kind: 'drain'; readonly attempt: number; readonly channelIds: readonly ChannelId[] }
+  /** Quiesce (stfu); gives `frozen` or `freeze_failed`. */
+  | { readonly kind: 'freeze'; readonly attempt: number; readonly channelIds: readonly ChannelId[] }
+  | { readonly kind: 'thaw'; readonly channelIds: readonly ChannelId[] };
+
+export type DurableEffect =
+  /** Choose coins for `amount` and its fee; gives `coins_selected` or `funding_failed`. Nothing is reserved yet. */
+  | { readonly kind: 'select_coins'; readonly attempt: number; readonly amount: Sat }
+  /** Build and reserve; gives `funding_prepared` or `funding_failed`. */
+  | {
+      readonly kind: 'prepare_funding';
+      readonly attempt: number;
+      readonly coins: readonly Outpoint[];
+      readonly script: Script;
+      readonly amount: Sat;
+    }
+  | { readonly kind: 'release_funding'; readonly coins: readonly Outpoint[]; readonly psbt?: string }
+  /** `fundchannel_start`; gives `open_started` or `open_failed`. */
+  | { readonly kind: 'open_start'; readonly attempt: number; readonly member: number; readonly peer: NodeId; readonly amount: Sat }
+  /** `fundchannel_complete withhold=true` with the unsigned leaf; gives `open_completed` or `open_failed`. */
+  | { readonly kind: 'open_complete'; readonly attempt: number; readonly member: number; readonly peer: NodeId; readonly leaf: Signable }
+  /** Cancel openings with these peers and drop the channels that these transactions would fund. */
+  | { readonly kind: 'discard_channels'; readonly peers: readonly NodeId[]; readonly fundingTxids: readonly Txid[] }
+  /** Read the two funding keys of the channel from the node's own database; gives `audited`. */
+  | { readonly kind: 'audit'; readonly attempt: number; readonly peer: NodeId; readonly funding: Outpoint }
+  /** `sendpsbt` with the signed leaf: clears `withheld` (architecture 3.3); gives `armed` or `arm_failed`. */
+  | { readonly kind: 'arm'; readonly member: number; readonly leaf: Signable; readonly signature: SchnorrSignature }
+  /** The factory under this channel is gone: close it and, where the node can, forget it. */
+  | { readonly kind: 'retire_channel'; readonly peer: NodeId; readonly channelId: ChannelId }
+  /** Sign and send the funding transaction; gives `funding_sent` or `funding_rejected`. */
+  | { readonly kind: 'send_funding'; readonly psbt: string; readonly txid: Txid };
+
+export type Effect = VolatileEffect | DurableEffect;
+
+const DURABLE: Readonly<Record<DurableEffect['kind'], true>> = {
+  select_coins: true,
+  prepare_funding: true,
+  release_funding: true,
+  open_start: true,
+  open_complete: true,
+  discard_channels: true,
+  audit: true,
+  arm: true,
+  retire_channel: true,
+  send_funding: true,
+};
+export const isDurable = (effect: Effect): effect is DurableEffect => effect.kind in DURABLE;
+
+/** What a channel looks like to its node, as far as we must know. */
+export interface ChannelFacts {
+  readonly channelId: ChannelId;
+  readonly toUs: Msat;
+  readonly total: Msat;
+}
+
+export type Event =
+  | { readonly type: 'message'; readonly from: NodeId; readonly attempt: number; readonly message: FactoryMessage }
+  | { readonly type: 'peer_connected'; readonly peer: NodeId }
+  | { readonly type: 'timeout'; readonly name: string }
+  /** The process is new: secret nonces and timers are gone. */
+  | { readonly type: 'restarted' }
+  | { readonly type: 'coins_selected'; readonly attempt: number; readonly coins: readonly Outpoint[] }
+  | { readonly type: 'funding_prepared'; readonly attempt: number; readonly psbt: string; readonly funding: Outpoint }
+  | { readonly type: 'funding_failed'; readonly attempt: number; readonly reason: string }
+  | { readonly type: 'open_started'; readonly attempt: number; readonly member: number; readonly script: Script }
+  | { readonly type: 'open_completed'; readonly attempt: number; readonly member: number; readonly channelId: ChannelId }
+  | { readonly type: 'open_failed'; readonly attempt: number; readonly member: number; readonly reason: string }
+  | {
+      readonly type: 'audited';
+      readonly attempt: number;
+      readonly result:
+        | { readonly ok: true; readonly script: Script; readonly channel: ChannelFacts }
+        | { readonly ok: false; readonly reason: string };
+    }
+  | { readonly type: 'armed'; readonly member: number }
+  | { readonly type: 'arm_failed'; readonly member: number; readonly reason: string }
+  | { readonly type: 'funding_sent' }
+  | { readonly type: 'funding_rejected'; readonly reason: string }
+  | { readonly type: 'drained'; readonly attempt: number; readonly channels: readonly ChannelFacts[] }
+  | { readonly type: 'frozen'; readonly attempt: number }
+  | { readonly type: 'freeze_failed'; readonly attempt: number; readonly reason: string }
+  | ChainEvent
+  /** The operator's commands. */
+  | { readonly type: 'exit_requested'; readonly members: readonly number[] }
+  | { readonly type: 'close_requested'; readonly feerate: number }
+  | { readonly type: 'abort_requested'; readonly reason: string };
+
+export interface Spend {
+  readonly outpoint: Outpoint;
+  readonly by: Txid;
+}
+export type ChainEvent =
+  | {
+      readonly type: 'block_connected';
+      readonly height: number;
+      /** Watched outputs spent in this block. */
+      readonly spends: readonly Spend[];
+      /** Watched transactions in this block. */
+      readonly confirmed: readonly Txid[];
+    }
+  | { readonly type: 'block_disconnected'; readonly height: number };
+
+/** An entry of the sign-once record: stored before the partial signature leaves (architecture 12.6). */
+export interface SignOnce {
+  readonly outpoint: Outpoint;
+  readonly purpose: Purpose;
+  readonly sighash: Hex;
+}
+
+export interface Step<S> {
+  readonly state: S;
+  readonly effects: readonly Effect[];
+  readonly signOnce?: readonly SignOnce[];
+  /** Durable effects that were asked for and are not done are no longer wanted (their attempt is over). */
+  readonly cancelPending?: boolean;
+}
+
+export const step = <S>(state: S, effects: readonly Effect[] = [], extra: Omit<Step<S>, 'state' | 'effects'> = {}): Step<S> => ({
+  state,
+  effects,
+  ...extra,
+});
+
+export const signOnceOf = (s: Signable): SignOnce => ({ outpoint: s.tx.prevout.outpoint, purpose: s.purpose, sighash: s.sighash });

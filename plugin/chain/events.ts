@@ -59,18 +59,18 @@ export type ChainEvent =
   /** Newest first. Whatever was confirmed in it is not. */
   | { readonly type: 'block_disconnected'; readonly height: number; readonly hash: BlockHash; readonly step: ChainStep }
   /**
-   * A reorganisation deeper than the window, or asked for: nothing confirmed at `fromHeight` or above is known any
-   * more; the blocks from there on follow.
+   * A reorganisation deeper than the window, or asked for: all that was learnt from the chain is to be forgotten. The
+   * blocks from `fromHeight` on follow.
    */
   | { readonly type: 'rescan'; readonly fromHeight: number; readonly step: ChainStep };
 
 export interface FollowerOptions {
   readonly source: ChainSource;
-  /** The window as the consumer stored it, oldest first (`Store.blocks`). Read at the beginning of every poll. */
+  /** The position as the consumer stored it, oldest block first (`Store.blocks`). Read at the beginning of every poll. */
   readonly blocks: () => readonly BlockRef[];
   readonly watch: () => WatchSet;
   readonly consume: (event: ChainEvent) => Promise<void>;
-  /** The first height that can matter (the earliest factory's start); undefined: only what comes after the tip. */
+  /** Where to begin without a position: the first height that can matter (the earliest factory's start); undefined: the tip. */
   readonly startHeight: () => number | undefined;
 }
 
@@ -80,7 +80,7 @@ export type PollResult =
   | { readonly status: 'synced'; readonly height: number }
   /** `stop` was called. */
   | { readonly status: 'stopped' }
-  /** The backend's best block is below everything remembered: it is syncing from scratch, not reorganising. Nothing was delivered. */
+  /** The backend's best block is below all that are remembered: it is syncing anew, not reorganising. Nothing was delivered. */
   | { readonly status: 'backend_behind'; readonly tip: number };
 
 /** The backend gave something that cannot be. `culprit` names the block. */

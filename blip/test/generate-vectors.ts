@@ -18,13 +18,14 @@ import {
   type BlipMessage,
   type KnownSubMessage,
 } from '../index.js';
+import { treeVector } from './tree-vector.js';
 import { INSTANCE as RAW_INSTANCE, rawMessage, rawSubMessage, type TlvRecord } from './raw.js';
-import { VECTOR_FILES, toJson, type EnvelopeVector, type InvalidVector, type MessageVector, type VectorFile } from './vector-json.js';
+import { VECTOR_FILES, toJson, type EnvelopeVector, type Json, type InvalidVector, type MessageVector, type VectorFile } from './vector-json.js';
 import { INSTANCE, samples } from './vector-samples.js';
 
 const folder = path.resolve('blip/vectors');
 
-const save = <T>(file: string, content: VectorFile<T>): void =>
+const save = (file: string, content: VectorFile<unknown> | Json): void =>
   writeFileSync(path.join(folder, file), `${JSON.stringify(content, null, 1)}\n`);
 
 const messages = samples.map(({ name, attempt, message }): MessageVector => {
@@ -153,3 +154,4 @@ save(VECTOR_FILES.channelInFactory, {
   about: 'The TLV record channel_in_factory (65600)',
   vectors: [{ name: 'for a way out of three transactions: 6 x 3 + 18 blocks', message: toJson(channel), bytes: encodeChannelInFactory(channel) }],
 });
+save(VECTOR_FILES.tree, treeVector());

@@ -47,4 +47,5 @@ export const VECTOR_FILES = {
   envelope: 'envelope.json',
   invalidEnvelope: 'invalid-envelope.json',
   channelInFactory: 'channel-in-factory.json',
+  tree: 'tree.json',
 } as const;

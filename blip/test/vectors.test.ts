@@ -14,11 +14,12 @@ import {
   type KnownSubMessage,
 } from '../index.js';
 import { refusal } from './refusal.js';
+import { treeVector } from './tree-vector.js';
 import { VECTOR_FILES, toJson, type EnvelopeVector, type InvalidVector, type MessageVector, type VectorFile } from './vector-json.js';
 import { samples } from './vector-samples.js';
 
-const load = (file: string): readonly unknown[] =>
-  (JSON.parse(readFileSync(new URL(`../vectors/${file}`, import.meta.url), 'utf8')) as VectorFile<unknown>).vectors;
+const read = (file: string): unknown => JSON.parse(readFileSync(new URL(`../vectors/${file}`, import.meta.url), 'utf8'));
+const load = (file: string): readonly unknown[] => (read(file) as VectorFile<unknown>).vectors;
 
 describe('messages', () => {
   const vectors = load(VECTOR_FILES.messages) as readonly MessageVector[];
@@ -67,3 +68,5 @@ test.each(load(VECTOR_FILES.channelInFactory) as readonly EnvelopeVector[])('cha
   expect(toJson(decoded)).toEqual(message);
   expect(encodeChannelInFactory(decoded)).toBe(bytes);
 });
+
+test('the tree of the example is what the specification says it is', () => expect(treeVector()).toEqual(read(VECTOR_FILES.tree)));

@@ -62,7 +62,7 @@ const keyBytes = (key: string, index?: number): Uint8Array => bytes(key, 33, 'ba
  * @throws MusigError `wrong_count`, `bad_key` or `duplicate_key` with the index, `bad_tweak`, `infinity`
  */
 export const aggregateKeys = (keys: readonly PubKey[], merkleRoot?: Hex): AggregateKey =>
-  aggregateKeyMemo.get(`${keys.join()}/${merkleRoot ?? ''}`, () => {
+  aggregateKeyMemo.get(`${keys.join()}/${merkleRoot ?? 'no script'}`, () => {
     // Rule 4. BIP-327 could do with duplicates; a roster with one is a mistake or an attack on the head count.
     keys.forEach((key, index) => {
       if (keys.indexOf(key) !== index) throw new MusigError('duplicate_key', 'this key is there already', index);

@@ -4,7 +4,7 @@
  * declares what to answer when its handler throws, takes too long or answers nonsense, and answers are checked here
  * against what lightningd (v26.06) dies of.
  */
-import { isObject, type JsonObject } from './json.js';
+import { isObject, stringifyJson, type JsonObject } from './json.js';
 
 export interface Continue {
   readonly result: 'continue';
@@ -69,7 +69,7 @@ const optional = (value: unknown, ok: (value: unknown) => boolean): boolean => v
 const isAmount = (value: unknown): boolean => (typeof value === 'bigint' || Number.isSafeInteger(value)) && (value as bigint | number) >= 0;
 const isText = (value: unknown): boolean => typeof value === 'string';
 
-/** Whether lightningd survives this answer. */
+/** Whether lightningd survives an answer of this form. */
 const survives: { readonly [N in HookName]: (answer: JsonObject) => boolean } = {
   custommsg: (a) => a['result'] === 'continue',
   openchannel: (a) =>
@@ -90,6 +90,16 @@ const survives: { readonly [N in HookName]: (answer: JsonObject) => boolean } = 
   rpc_command: (a) => a['result'] === 'continue' || isObject(a['replace']) || isObject(a['return']),
   peer_connected: (a) => a['result'] === 'continue' || (a['result'] === 'disconnect' && optional(a['error_message'], isText)),
   invoice_payment: (a) => a['result'] === 'continue' || a['result'] === 'reject' || (a['result'] === undefined && isHex(a['failure_message'])),
+};
+
+const usable = (name: HookName, answer: unknown): answer is JsonObject => {
+  if (!isObject(answer) || !survives[name](answer)) return false;
+  try {
+    stringifyJson(answer);
+    return true;
+  } catch {
+    return false;
+  }
 };
 
 /** Told when a fallback had to be answered, or a handler ended after its deadline. */
@@ -122,7 +132,7 @@ export const answerHook = async <N extends HookName>(
       aborter.abort();
       return fallbackAnswer(name, hook, params, 'deadline', `no answer within ${deadlineMs} ms`, report);
     }
-    if (isObject(answer) && survives[name](answer)) return answer;
+    if (usable(name, answer)) return answer;
     return fallbackAnswer(name, hook, params, 'bad_answer', 'lightningd would not survive its answer', report);
   } catch (error) {
     return fallbackAnswer(name, hook, params, 'exception', describe(error), report);
@@ -143,7 +153,7 @@ export const fallbackAnswer = <N extends HookName>(
   report(cause, detail);
   try {
     const answer: unknown = typeof hook.fallback === 'function' ? hook.fallback(params, cause) : hook.fallback;
-    if (isObject(answer) && survives[name](answer)) return answer;
+    if (usable(name, answer)) return answer;
     report('bad_answer', 'the fallback itself is no answer lightningd survives');
   } catch (error) {
     report('exception', `the fallback itself failed: ${describe(error)}`);

@@ -172,12 +172,14 @@ export class Plugin<O extends OptionSchema = OptionSchema> {
   }
 
   /**
-   * lightningd sent what we cannot read: too large, or an operator's option such as 0x10 where JSON has a number. lightningd
-   * puts id and method first, so the question can still be answered; one without an answer would hang for ever.
+   * lightningd sent what we cannot read: too large, or no JSON after all (it passes on as typed what an operator typed: 0x10 for
+   * an int option, 007 for a parameter). Its id and method come before anything nested, so the question can still be
+   * answered; one without an answer would hang for ever.
    */
-  private unreadable(head: string, detail: string): void {
-    const id = /^\{\s*"jsonrpc"\s*:\s*"2\.0"\s*,\s*"id"\s*:\s*"([^"\\]*)"/.exec(head)?.[1];
-    const method = /^[^{]*\{[^{]*?"method"\s*:\s*"([^"\\]*)"/.exec(head)?.[1] ?? '';
+  private unreadable(text: string, detail: string): void {
+    const head = text.slice(0, 1_024);
+    const id = /^\{[^{[]*?"id"\s*:\s*"([^"\\]*)"/.exec(head)?.[1];
+    const method = /^\{[^{[]*?"method"\s*:\s*"([^"\\]*)"/.exec(head)?.[1] ?? '';
     this.log('broken', `unreadable ${method === '' ? 'message' : method}: ${detail}`);
     if (id === undefined) return;
     const hook = this.hook(method);

@@ -49,10 +49,10 @@ describe('JsonScanner', () => {
     expect(scan(data, [1])).toEqual([text, text]);
   });
 
-  test('hostile bytes never throw, and a good message after a blank line is always found', () => {
+  test('hostile bytes never throw, and whatever they were, the next stream is read', () => {
     const hostile = fc.oneof(
       fc.uint8Array({ maxLength: 60 }),
-      fc.array(fc.constantFrom(...'{}[]":\\,\n 1a\u00ff'), { maxLength: 60 }).map((c) => bytes(c.join(''))),
+      fc.array(fc.constantFrom('{', '}', '[', ']', '"', ':', '\\', ',', '\n', ' ', '1', 'a', '\u00ff'), { maxLength: 60 }).map((c) => bytes(c.join(''))),
     );
     let runs = 0;
     fc.assert(

@@ -35,7 +35,7 @@ export const onArming = (state: Arming, event: Event, env: Env): Step<Coordinato
       const next: Arming = { ...state, armed: withAt(state.armed, event.member, true) };
       if (!next.armed.every((x) => x)) return step(next);
       return step(next, [
-        { kind: 'send_funding', psbt: state.reserved.psbt, txid: state.spec.funding.txid },
+        { kind: 'send_funding', psbt: state.reserved.psbt, funding: state.spec.funding },
         { kind: 'progress', text: 'publishing the funding transaction', done: 0, total: 0 },
       ]);
     }

@@ -4,7 +4,6 @@
  */
 import type { SignedTx } from '../model.js';
 import type { Effect } from '../protocol/effects.js';
-import { signedHex } from '../transactions.js';
 import { branchStatus, fundingStatus } from './custody.js';
 import { closeOf, distributionOf, exitPath, outpointKey, rootOf } from './paths.js';
 import type { Branch, Live } from './state.js';
@@ -51,21 +50,12 @@ const exitStep = (live: Live, branch: Branch, seen: Set<string>): Effect[] => {
   }
 };
 
-const publish = (tx: SignedTx, why: string, deadline?: number): Effect => {
-  const { signable } = tx;
-  const vout = signable.tx.outputs.findIndex((o) => o.role.kind === 'anchor');
-  const anchor = signable.tx.outputs[vout];
-  return {
-    kind: 'broadcast',
-    txid: signable.txid,
-    hex: signedHex(tx),
-    vsize: signable.vsize,
-    fee: signable.fee,
-    why,
-    ...(anchor ? { anchor: { vout, amount: anchor.amount } } : {}),
-    ...(deadline === undefined ? {} : { deadline }),
-  };
-};
+const publish = (tx: SignedTx, why: string, deadline?: number): Effect => ({
+  kind: 'broadcast',
+  tx,
+  why,
+  ...(deadline === undefined ? {} : { deadline }),
+});
 
 /**
  * The channels under a factory that has ended by close or distribution can never be published: close them in the node,

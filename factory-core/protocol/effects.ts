@@ -18,7 +18,7 @@ import type {
   Txid,
 } from '../../blip/brands.js';
 import type { FactoryMessage } from '../../blip/messages.js';
-import type { Signable, Purpose } from '../model.js';
+import type { Purpose, Signable, SignedTx } from '../model.js';
 
 export type VolatileEffect =
   | { readonly kind: 'send'; readonly to: NodeId; readonly attempt: number; readonly message: FactoryMessage }
@@ -30,12 +30,7 @@ export type VolatileEffect =
   /** Publish a transaction of ours; planned anew with every block until it confirms, so losing it loses nothing. */
   | {
       readonly kind: 'broadcast';
-      readonly txid: Txid;
-      readonly hex: Hex;
-      readonly vsize: number;
-      readonly fee: Sat;
-      /** The pay-to-anchor output that a child may spend to raise the fee. */
-      readonly anchor?: { readonly vout: number; readonly amount: Sat };
+      readonly tx: SignedTx;
       /** By which height it should be confirmed: the nearer, the more it may cost. */
       readonly deadline?: number;
       readonly why: string;
@@ -73,7 +68,7 @@ export type DurableEffect =
   /** The factory under this channel is gone: close it and, where the node can, forget it. */
   | { readonly kind: 'retire_channel'; readonly peer: NodeId; readonly channelId: ChannelId }
   /** Sign and send the funding transaction; gives `funding_sent` or `funding_rejected`. */
-  | { readonly kind: 'send_funding'; readonly psbt: string; readonly txid: Txid };
+  | { readonly kind: 'send_funding'; readonly psbt: string; readonly funding: Outpoint };
 
 export type Effect = VolatileEffect | DurableEffect;
 

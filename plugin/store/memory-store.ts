@@ -9,7 +9,7 @@ import { advance } from '../chain/position.js';
 import { StoreError } from './errors.js';
 import { JOURNAL_ROOT, nextRow, readRow, verifyRows } from './journal.js';
 import type { JournalRow } from './journal.js';
-import { checkRequest, checkSignOnce, checkState, checkStep, mergeRequest, notPending, outpointText } from './rules.js';
+import { CANCELLED, checkRequest, checkSignOnce, checkState, checkStep, mergeRequest, notPending, outpointText } from './rules.js';
 import type { RequestRow } from './rules.js';
 import { decodeState, decodeValue, encodeState, encodeValue } from './state-json.js';
 import type {
@@ -113,6 +113,11 @@ export class MemoryStore implements Store {
       this.#remove(this.#pending, tx.done);
       this.#put(this.#finished, tx.done, { ...item, finished: time });
     }
+    tx.cancelled?.forEach((id) => {
+      const item = this.#pending.get(id);
+      this.#remove(this.#pending, id);
+      if (item !== undefined) this.#put(this.#finished, id, { ...item, finished: time, failure: CANCELLED });
+    });
     const outbox = (tx.outbox ?? []).map((item) => this.#storeItem(item, time));
     tx.signOnce?.forEach((record) => this.#storeSignOnce(record));
     tx.transactions?.forEach((transaction) => this.#storeTransaction(transaction));

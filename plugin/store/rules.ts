@@ -68,3 +68,6 @@ export const notPending = (id: number, status: 'finished' | undefined): StoreErr
   status === undefined
     ? new StoreError('not_found', `outbox ${id}`, 'no such item')
     : new StoreError('not_pending', `outbox ${id}`, 'its result was applied before');
+
+/** Why an item that was cancelled has failed. */
+export const CANCELLED = 'cancelled: what asked for it is over';

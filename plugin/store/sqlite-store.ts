@@ -8,7 +8,7 @@ import type { BackupInfo } from './backup.js';
 import { StoreError } from './errors.js';
 import { nextRow, readRow, verifyRows } from './journal.js';
 import { guarded, openDatabase } from './open.js';
-import { checkRequest, checkSignOnce, checkState, checkStep, mergeRequest, notPending } from './rules.js';
+import { CANCELLED, checkRequest, checkSignOnce, checkState, checkStep, mergeRequest, notPending } from './rules.js';
 import { decodeState, decodeValue, encodeState, encodeValue } from './state-json.js';
 import { prepareStatements, toItem, toRequest, toSummary, toTransaction } from './statements.js';
 import type { Statements } from './statements.js';
@@ -70,6 +70,7 @@ export class SqliteStore implements Store {
     if (tx.done !== undefined) {
       if (this.#sql.finishItem.run(time, null, tx.done).changes === 0) throw notPending(tx.done, this.#finishedStatus(tx.done));
     }
+    tx.cancelled?.forEach((id) => this.#sql.finishItem.run(time, CANCELLED, id));
     const outbox = (tx.outbox ?? []).map(({ instanceId, kind, effect, notBefore }) =>
       Number(this.#sql.addItem.run(instanceId, kind, encodeValue(effect, 'effect'), time, notBefore ?? time).lastInsertRowid),
     );

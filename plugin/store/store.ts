@@ -109,6 +109,8 @@ export interface StoreTx {
   readonly outbox?: readonly NewOutboxItem[];
   /** The outbox item whose result caused this; its result can be applied once (`not_pending`). */
   readonly done?: number;
+  /** Outbox items that are not wanted any more: their attempt is over. Those done or failed already stay as they are. */
+  readonly cancelled?: readonly number[];
   readonly signOnce?: readonly SignOnce[];
   /** Kept by (instance, txid); the same again replaces it. */
   readonly transactions?: readonly StoredTransaction[];

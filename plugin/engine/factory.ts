@@ -1,0 +1,38 @@
+/** A factory as the engine holds it: its state, and what lives in memory only. */
+import type { InstanceId } from '../../blip/brands.js';
+import type { CoordinatorState } from '../../factory-core/coordinator/state.js';
+import type { Live } from '../../factory-core/live/state.js';
+import { coordinatorStep } from '../../factory-core/coordinator/machine.js';
+import { memberStep } from '../../factory-core/member/machine.js';
+import type { MemberState } from '../../factory-core/member/state.js';
+import type { Signer } from '../../factory-core/musig/index.js';
+import type { Event, Step } from '../../factory-core/protocol/effects.js';
+import type { PlanBounds } from '../../factory-core/validate.js';
+
+export type FactoryState = CoordinatorState | MemberState;
+
+export interface Factory {
+  readonly instanceId: InstanceId;
+  readonly state: FactoryState;
+  /** The store's count of this factory's states. */
+  readonly revision: number;
+  readonly signer: Signer;
+}
+
+export const instanceOf = (state: FactoryState): InstanceId =>
+  state.role === 'coordinator' ? state.request.instanceId : state.instanceId;
+
+export const liveOf = (state: FactoryState): Live | undefined => (state.phase === 'live' ? state.live : undefined);
+
+/** Whether a cooperative close is under way (and channels are therefore frozen). */
+export const isClosing = (state: FactoryState): boolean => state.phase === 'live' && state.closing !== undefined;
+
+/** The close attempt under way, if any. */
+export const closeAttempt = (state: FactoryState): number | undefined => (state.phase === 'live' ? state.closing?.attempt : undefined);
+
+export const advance = (factory: Factory, event: Event, height: number, bounds: PlanBounds): Step<FactoryState> => {
+  const { state, signer } = factory;
+  return state.role === 'coordinator'
+    ? coordinatorStep(state, event, { signer, height })
+    : memberStep(state, event, { signer, height, bounds });
+};

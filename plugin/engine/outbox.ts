@@ -1,0 +1,141 @@
+/**
+ * Performs durable effects at least once, over restarts too. Effects of one lane run in order; lanes run side by side:
+ * a lane per opening channel, and one for everything else of a factory.
+ */
+import type { InstanceId } from '../../blip/brands.js';
+import type { DurableEffect, Event } from '../../factory-core/protocol/effects.js';
+import type { Log } from '../runtime/definition.js';
+import type { Store } from '../store/store.js';
+
+/** What performing an effect came to. */
+export type Outcome =
+  | { readonly kind: 'done'; readonly event?: Event }
+  /** Not now: again after a growing delay. */
+  | { readonly kind: 'retry'; readonly reason: string };
+
+export interface OutboxParts {
+  readonly store: Store;
+  readonly log: Log;
+  readonly perform: (instanceId: InstanceId, effect: DurableEffect, signal: AbortSignal) => Promise<Outcome>;
+  /** The result, to the engine: it marks the item done in the transaction that stores what follows from it. */
+  readonly result: (instanceId: InstanceId, event: Event, done: number) => void;
+  readonly now: () => number;
+}
+
+const FIRST_DELAY = 500;
+const LONGEST_DELAY = 60_000;
+
+interface Job {
+  readonly id: number;
+  readonly instanceId: InstanceId;
+  readonly effect: DurableEffect;
+  readonly abort: AbortController;
+  attempts: number;
+}
+
+export class Outbox {
+  private readonly lanes = new Map<string, Promise<void>>();
+  private readonly jobs = new Map<number, Job>();
+  private stopped = false;
+
+  constructor(private readonly parts: OutboxParts) {}
+
+  /** What was pending when the process ended. */
+  resume(): void {
+    for (const item of this.parts.store.pending()) this.enqueue(item.instanceId, item.id, item.effect as DurableEffect);
+  }
+
+  enqueue(instanceId: InstanceId, id: number, effect: DurableEffect): void {
+    if (this.jobs.has(id)) return;
+    const job: Job = { id, instanceId, effect, abort: new AbortController(), attempts: 0 };
+    this.jobs.set(id, job);
+    const lane = laneOf(instanceId, effect);
+    // What gives an attempt's channels back must not overtake an opening that is still under way.
+    const before = effect.kind === 'discard_channels' ? this.lanesOf(instanceId) : [this.lanes.get(lane) ?? Promise.resolve()];
+    const after = Promise.all(before).then(() => this.run(job));
+    this.lanes.set(lane, after);
+    void after.finally(() => {
+      if (this.lanes.get(lane) === after) this.lanes.delete(lane);
+    });
+  }
+
+  cancel(ids: readonly number[]): void {
+    for (const id of ids) {
+      this.jobs.get(id)?.abort.abort();
+      this.jobs.delete(id);
+    }
+  }
+
+  /** Nothing new is begun; what is under way is left to the next start. */
+  stop(): void {
+    this.stopped = true;
+    for (const job of this.jobs.values()) job.abort.abort();
+  }
+
+  private lanesOf(instanceId: InstanceId): Promise<void>[] {
+    return [...this.lanes].filter(([lane]) => lane.startsWith(instanceId)).map(([, running]) => running);
+  }
+
+  private async run(job: Job): Promise<void> {
+    const { id, instanceId, effect, abort } = job;
+    while (!abort.signal.aborted && !this.stopped) {
+      const outcome = await this.attempt(job);
+      // Cancelled meanwhile: whatever came of it, somebody cleans up after it.
+      if (abort.signal.aborted || !this.jobs.has(id)) return;
+      if (outcome.kind === 'done') {
+        this.jobs.delete(id);
+        if (outcome.event) this.parts.result(instanceId, outcome.event, id);
+        else this.parts.store.markDone(id);
+        return;
+      }
+      job.attempts += 1;
+      const delay = Math.min(FIRST_DELAY * 2 ** (job.attempts - 1), LONGEST_DELAY);
+      this.parts.log(job.attempts > 5 ? 'unusual' : 'debug', `factory ${instanceId}: ${effect.kind}: ${outcome.reason}; again in ${delay} ms`);
+      this.parts.store.defer(id, this.parts.now() + delay);
+      await pause(delay, abort.signal);
+    }
+  }
+
+  private async attempt({ instanceId, effect, abort }: Job): Promise<Outcome> {
+    try {
+      return await this.parts.perform(instanceId, effect, abort.signal);
+    } catch (error) {
+      return { kind: 'retry', reason: error instanceof Error ? error.message : String(error) };
+    }
+  }
+}
+
+/** Openings of different clients go on side by side; everything else of a factory in order. */
+const laneOf = (instanceId: InstanceId, effect: DurableEffect): string => {
+  switch (effect.kind) {
+    case 'open_start':
+    case 'open_complete':
+    case 'arm':
+      return `${instanceId}/${String(effect.member)}`;
+    case 'audit':
+      return `${instanceId}/audit`;
+    case 'retire_channel':
+      return `${instanceId}/${effect.channelId}`;
+    case 'select_coins':
+    case 'prepare_funding':
+    case 'release_funding':
+    case 'discard_channels':
+    case 'send_funding':
+      return instanceId;
+  }
+};
+
+const pause = (ms: number, signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal.aborted) {
+      resolve();
+      return;
+    }
+    const timer = setTimeout(done, ms);
+    function done(): void {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', done);
+      resolve();
+    }
+    signal.addEventListener('abort', done);
+  });

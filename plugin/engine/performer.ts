@@ -1,0 +1,114 @@
+/** Which code performs which effect. */
+import type { InstanceId } from '../../blip/brands.js';
+import type { DurableEffect, Event, VolatileEffect } from '../../factory-core/protocol/effects.js';
+import type { Lightning } from '../lightning/lightning.js';
+import type { Log } from '../runtime/definition.js';
+import type { Broadcaster } from './broadcaster.js';
+import { closeAttempt, type Factory } from './factory.js';
+import type { Messenger } from './messenger.js';
+import type { Outcome } from './outbox.js';
+import { arm, audit, closeChannel, discardChannels, drain, openComplete, openStart, retireChannel } from './perform-channels.js';
+import { prepareFunding, releaseFunding, selectCoins, sendFunding } from './perform-funding.js';
+
+export interface PerformerParts {
+  readonly lightning: Lightning;
+  readonly messenger: Messenger;
+  readonly broadcaster: Broadcaster;
+  readonly log: Log;
+  readonly height: () => number;
+  readonly factory: (instanceId: InstanceId) => Factory | undefined;
+  readonly dispatch: (instanceId: InstanceId, event: Event) => void;
+}
+
+export class Performer {
+  private readonly timers = new Set<NodeJS.Timeout>();
+
+  constructor(private readonly parts: PerformerParts) {}
+
+  stop(): void {
+    for (const timer of this.timers) clearTimeout(timer);
+    this.timers.clear();
+  }
+
+  durable(effect: DurableEffect, signal: AbortSignal): Promise<Outcome> {
+    const { lightning, log } = this.parts;
+    switch (effect.kind) {
+      case 'select_coins':
+        return selectCoins(lightning, effect);
+      case 'prepare_funding':
+        return prepareFunding(lightning, effect);
+      case 'release_funding':
+        return releaseFunding(lightning, effect);
+      case 'send_funding':
+        return sendFunding(lightning, effect);
+      case 'open_start':
+        return openStart(lightning, effect);
+      case 'open_complete':
+        return openComplete(lightning, effect);
+      case 'discard_channels':
+        return discardChannels(lightning, effect, log);
+      case 'audit':
+        return audit(lightning, effect, signal);
+      case 'arm':
+        return arm(lightning, effect);
+      case 'retire_channel':
+        return retireChannel(lightning, effect);
+    }
+  }
+
+  volatile(factory: Factory, effect: Exclude<VolatileEffect, { kind: 'progress' | 'log' }>): void {
+    const { lightning, messenger, broadcaster, dispatch } = this.parts;
+    const { instanceId } = factory;
+    switch (effect.kind) {
+      case 'send':
+        messenger.send(effect.to, { header: { instanceId, attempt: effect.attempt }, message: effect.message });
+        return;
+      case 'timer': {
+        const timer = setTimeout(() => {
+          this.timers.delete(timer);
+          dispatch(instanceId, { type: 'timeout', name: effect.name });
+        }, effect.seconds * 1000);
+        this.timers.add(timer);
+        return;
+      }
+      case 'broadcast':
+        broadcaster.publish(effect.tx, this.parts.height(), effect.deadline, effect.why);
+        return;
+      case 'close_channel':
+        this.run(instanceId, effect.kind, () => closeChannel(lightning, effect));
+        return;
+      case 'thaw':
+        this.run(instanceId, effect.kind, () => lightning.thaw(effect.channelIds));
+        return;
+      case 'drain':
+        this.run(instanceId, effect.kind, async () => {
+          const current = (): boolean => {
+            const now = this.parts.factory(instanceId);
+            return now !== undefined && closeAttempt(now.state) === effect.attempt;
+          };
+          const channels = await drain(lightning, effect.channelIds, current);
+          if (channels) dispatch(instanceId, { type: 'drained', attempt: effect.attempt, channels });
+        });
+        return;
+      case 'freeze':
+        this.run(instanceId, effect.kind, async () => {
+          try {
+            await lightning.freeze(effect.channelIds);
+          } catch (error) {
+            const reason = error instanceof Error ? error.message : String(error);
+            dispatch(instanceId, { type: 'freeze_failed', attempt: effect.attempt, reason });
+            return;
+          }
+          dispatch(instanceId, { type: 'frozen', attempt: effect.attempt });
+        });
+        return;
+    }
+  }
+
+  /** Whatever fails here is planned again, or times out. */
+  private run(instanceId: InstanceId, what: string, work: () => Promise<void>): void {
+    work().catch((error: unknown) => {
+      this.parts.log('unusual', `factory ${instanceId}: ${what}: ${error instanceof Error ? error.message : String(error)}`);
+    });
+  }
+}

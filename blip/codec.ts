@@ -154,7 +154,7 @@ export const s64 = (max: bigint): Codec<bigint> => ({
  * is not Unicode, since a message that says why something failed must not fail for its wording.
  */
 export const text = (maxBytes: number): Codec<string> => ({
-  wire: '...*utf8',
+  wire: 'text',
   shape: { kind: 'text', maxBytes },
   write: (writer, value) => {
     const whole = new TextEncoder().encode(value);

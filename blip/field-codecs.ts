@@ -26,10 +26,10 @@ export const channelIdField = fixedBytes('channel_id', 32, channelId);
 export const chainHashField = fixedBytes('chain_hash', 32, chainHash);
 export const protocolIdField = fixedBytes('32*u8', 32, protocolId);
 export const instanceIdField = fixedBytes('32*u8', 32, instanceId);
-export const publicNonceField = fixedBytes('66*u8', 66, publicNonce);
-export const aggregateNonceField = fixedBytes('66*u8', 66, aggregateNonce);
-export const partialField = fixedBytes('32*u8', 32, partialSignature);
-export const signatureField = fixedBytes('64*u8', 64, schnorrSignature);
+export const publicNonceField = fixedBytes('public_nonce', 66, publicNonce);
+export const aggregateNonceField = fixedBytes('aggregate_nonce', 66, aggregateNonce);
+export const partialField = fixedBytes('partial_signature', 32, partialSignature);
+export const signatureField = fixedBytes('bip340sig', 64, schnorrSignature);
 
 /** Amounts alone in a TLV are truncated; in a list they have their full size. */
 export const satField = amount('tu64', MAX_MONEY, sat);
@@ -42,10 +42,10 @@ export const heightField = uint('tu32', MAX_HEIGHT);
 export const clientsField = uint('tu16', MAX_ROSTER);
 
 /** Ids are shown reversed, and travel as they are in transactions (BOLT 2: `funding_txid`). */
-export const txidField = fixedBytes('sha256', 32, toTxid, { reversed: true });
+export const txidField = fixedBytes('txid', 32, toTxid, { reversed: true });
 export const outpointField = struct<Outpoint>('outpoint', { txid: txidField, vout: uint('u16') });
 
-export const scriptField: Codec<Script> = restBytes('...*u8', 1, MAX_SCRIPT, toScript);
+export const scriptField: Codec<Script> = restBytes('script', 1, MAX_SCRIPT, toScript);
 const scriptItem = lengthPrefixed(scriptField);
 
 export const rosterField = list(

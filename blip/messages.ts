@@ -158,7 +158,7 @@ export interface Published {
 export interface CloseRequest {
   readonly type: 'close_request';
 }
-/** member → coordinator: frozen and drained; my balance. */
+/** member → coordinator: drained, and no HTLC from now on; my balance. */
 export interface CloseReady {
   readonly type: 'close_ready';
   readonly balance: Msat;

@@ -116,10 +116,10 @@ export const nonceScalars = (taken: Uint8Array): readonly [bigint, bigint] => {
 const nonceToBytes = (r1: Point, r2: Point): Uint8Array => concatBytes(...normalized([r1, r2]).map(pointToBytesExt));
 
 /** The two points of a nonce; `decode` says whether infinity is allowed. Throws what `decode` throws. */
-export const noncePoints = (nonce: Uint8Array, decode: (bytes: Uint8Array) => Point): readonly [Point, Point] => {
-  if (nonce.length !== NONCE_BYTES) throw new RangeError('a nonce has 66 bytes');
-  return [decode(nonce.subarray(0, POINT_BYTES)), decode(nonce.subarray(POINT_BYTES))];
-};
+export const noncePoints = (nonce: Uint8Array, decode: (bytes: Uint8Array) => Point): readonly [Point, Point] => [
+  decode(nonce.subarray(0, POINT_BYTES)),
+  decode(nonce.subarray(POINT_BYTES)),
+];
 
 /**
  * BIP-327 `NonceAgg`. A half that sums to infinity is 33 zero bytes.

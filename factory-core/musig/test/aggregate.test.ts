@@ -126,6 +126,12 @@ describe('aggregateKeys', () => {
     expect(refusal(() => aggregateKeys([keys[0]!, upper]))).toMatchObject({ code: 'bad_key', index: 1 });
   });
 
+  test('keys run together are not the keys, though the memo knows these', () => {
+    aggregateKeys(keys);
+    expect(refusal(() => aggregateKeys([keys.join() as PubKey]))).toMatchObject({ code: 'bad_key', index: 0 });
+    expect(refusal(() => aggregateKeys([keys.slice(0, 2).join() as PubKey, keys[2]!]))).toMatchObject({ code: 'bad_key', index: 0 });
+  });
+
   test('no keys, a root of another length', () => {
     expect(refusal(() => aggregateKeys([]))).toMatchObject({ code: 'wrong_count' });
     expect(refusal(() => aggregateKeys(keys, hex('00')))).toMatchObject({ code: 'bad_tweak' });
@@ -154,6 +160,10 @@ describe('aggregateNonces', () => {
     for (const index of [0, 1, 2]) {
       expect(refusal(() => aggregateNonces(replaced(nonces, index, bad as PublicNonce)))).toMatchObject({ code: 'bad_nonce', index });
     }
+  });
+
+  test('nonces run together are not the nonces', () => {
+    expect(refusal(() => aggregateNonces([nonces.join() as PublicNonce]))).toMatchObject({ code: 'bad_nonce', index: 0 });
   });
 
   test('none at all', () => {

@@ -1,6 +1,6 @@
 /** The capability to sign: each secret nonce once, for what it was made for, and never outside the process (rule 5). */
 import { inspect } from 'node:util';
-import { describe, expect, test } from '@jest/globals';
+import { describe, expect, jest, test } from '@jest/globals';
 import { bytesToHex } from '@noble/hashes/utils.js';
 import { aggregateNonce, type AggregateNonce, hex, type PartialSignature, script, txid } from '../../../blip/brands.js';
 import { publicKeyOf } from '../../keys.js';
@@ -258,11 +258,25 @@ describe('nothing secret leaves the object', () => {
     expect([good.bytes, foreign.bytes]).toEqual([new Uint8Array(97), new Uint8Array(97)]);
   });
 
-  test('destroying overwrites, and there is nothing to take afterwards', () => {
+  test('destroying and dropping overwrite, and there is nothing to take afterwards', () => {
+    const overwritten: Uint8Array[] = [];
+    const fill = jest.spyOn(Uint8Array.prototype, 'fill').mockImplementation(function (this: Uint8Array, value: number) {
+      overwritten.push(this);
+      return this.map(() => value);
+    });
     const { secret } = nonceGen(secretOf('rand'), { publicKey: keyPair(secretOf('alice')).publicKey });
+    overwritten.length = 0;
     secret.destroy();
     secret.destroy();
+    expect(overwritten.map((bytes) => bytes.length)).toEqual([97]);
     expect(refusal(() => secret.take())).toMatchObject({ code: 'nonce_used' });
+
+    const { alice, bob, s } = two();
+    aggregateOf(s, alice, bob);
+    overwritten.length = 0;
+    alice.drop('1');
+    expect(overwritten.map((bytes) => bytes.length)).toEqual([97]);
+    fill.mockRestore();
   });
 
   test.each([

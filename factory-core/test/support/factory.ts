@@ -102,26 +102,31 @@ export const expectationOf = (spec: FactorySpec, memberIndex: number): SpecExpec
 
 const MAX_TEST_CLIENTS = 24;
 
-/** Fan-outs that hold n clients, also wasteful ones. */
+/** Fan-outs that hold n clients: deep trees and flat ones, also with more room than they need. */
 export const arbitraryFanouts = (n: number): fc.Arbitrary<readonly number[]> =>
-  fc.array(fc.integer({ min: 2, max: 16 }), { minLength: 5, maxLength: 9 }).map((all) => {
-    const enough = all.findIndex((_, level) => !checkShape(n, all.slice(0, level + 1)));
-    return enough < 0 ? planShape(n) : all.slice(0, enough + 1);
+  fc
+    .constantFrom(2, 3, 5, 16)
+    .chain((max) => fc.array(fc.integer({ min: 2, max }), { minLength: 9, maxLength: 9 }))
+    .map((all) => {
+      const enough = all.findIndex((_, level) => !checkShape(n, all.slice(0, level + 1)));
+      return enough < 0 ? planShape(n) : all.slice(0, enough + 1);
+    });
+
+/** In sat; the largest channel and the largest stock of the factories below. */
+const MAX_TEST_AMOUNT = 1_000_000_000n;
+
+/** Any sound plan for a handful to two dozen clients. */
+export const arbitraryPlan = ({ maxClients = MAX_TEST_CLIENTS, maxAmount = MAX_TEST_AMOUNT } = {}): fc.Arbitrary<FactoryPlan> => {
+  const oneClient: fc.Arbitrary<ClientAmounts> = fc.record({
+    capacity: fc.bigInt({ min: 10_000n, max: maxAmount }),
+    stock: fc.oneof(fc.constant(0n), fc.bigInt({ min: 330n, max: maxAmount })),
   });
+  const terms = fc.record({ treeFeerate: fc.integer({ min: 1_000, max: 1_000_000 }), stockCsv: fc.integer({ min: 18, max: 0xffff }) });
+  return fc
+    .array(oneClient, { minLength: 2, maxLength: maxClients })
+    .chain((clients) => fc.record({ clients: fc.constant(clients), fanouts: arbitraryFanouts(clients.length), terms }))
+    .map(planFor);
+};
 
-const arbitraryClient: fc.Arbitrary<ClientAmounts> = fc.record({
-  capacity: fc.bigInt({ min: 10_000n, max: 1_000_000_000n }),
-  stock: fc.oneof(fc.constant(0n), fc.bigInt({ min: 330n, max: 1_000_000_000n })),
-});
-
-/** Any sound factory of a handful to two dozen clients. */
-export const arbitrarySpec: fc.Arbitrary<FactorySpec> = fc
-  .array(arbitraryClient, { minLength: 2, maxLength: MAX_TEST_CLIENTS })
-  .chain((clients) =>
-    fc.record({
-      clients: fc.constant(clients),
-      fanouts: arbitraryFanouts(clients.length),
-      terms: fc.record({ treeFeerate: fc.integer({ min: 1_000, max: 1_000_000 }), stockCsv: fc.integer({ min: 18, max: 0xffff }) }),
-    }),
-  )
-  .map(specFor);
+/** The same, funded. */
+export const arbitrarySpec: fc.Arbitrary<FactorySpec> = arbitraryPlan().map(fund);

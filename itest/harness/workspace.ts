@@ -167,7 +167,8 @@ export class Workspace {
       cwd: this.dir,
       detached: true,
       stdio: ['ignore', out, out],
-      env: { ...process.env, ...env },
+      // Jest's NODE_OPTIONS are not the plugin's.
+      env: { ...process.env, NODE_OPTIONS: undefined, ...env },
     });
     closeSync(out);
     const daemon = new Daemon(name, output, child);

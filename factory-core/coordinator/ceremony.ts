@@ -51,7 +51,8 @@ const leafTxids = (state: Opening | Arming): Txid[] =>
 /** Ends the creation: nothing stays reserved, no channel stays open, everyone is told (architecture 5, 12.17). */
 export const abort = (state: Creating, reason: string, env: Env, tell: readonly NodeId[] = participants(state)): Step<Aborted> => {
   forget(state, env);
-  const notices = tell.map((to) => sendTo(to, state.attempt, { type: 'abort', code: AbortCode.Cancelled, reason }));
+  // Members need not know of each other: who was to blame is for the operator.
+  const notices = tell.map((to) => sendTo(to, state.attempt, { type: 'abort', code: AbortCode.Cancelled, reason: 'the creation was given up' }));
   return step(
     { role: 'coordinator', phase: 'aborted', request: state.request, attempt: state.attempt, excluded: state.excluded, reason },
     [...release(state), ...notices, { kind: 'log', level: 'info', text: `aborted: ${reason}` }],
@@ -117,7 +118,8 @@ export const retry = (state: Signing | Opening | Arming, reason: string, env: En
   if (state.attempt >= MAX_ATTEMPTS) return abort(state, reason, env);
   forget(state, env);
   const cleanup = release(state);
-  const next = startAttempt({ ...base(state), attempt: state.attempt + 1 }, state.members, env);
+  // The same plan: should the funding transaction come out the same, the sign-once record must still fit.
+  const next = startAttempt({ ...base(state), attempt: state.attempt + 1 }, state.members, { ...env, height: state.spec.startHeight });
   return { ...next, effects: [...cleanup, ...next.effects], cancelPending: true };
 };
 

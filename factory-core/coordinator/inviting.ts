@@ -1,5 +1,5 @@
 /** R1: who comes? (architecture 5.1) */
-import type { NodeId } from '../../blip/brands.js';
+import type { NodeId, PubKey } from '../../blip/brands.js';
 import type { FactoryMessage, Invite, Join } from '../../blip/messages.js';
 import type { Effect, Event, Step } from '../protocol/effects.js';
 import { step } from '../protocol/effects.js';
@@ -70,8 +70,10 @@ const onAnswer = (state: Inviting, from: NodeId, message: FactoryMessage, env: E
 const joinProblem = (state: Inviting, join: Join): string | undefined => {
   const problem = validateJoin(join);
   if (problem) return `join.${problem.field}: ${problem.reason}`;
-  if (join.key === state.request.coordinatorKey) return 'join.key: is the coordinator’s';
-  if (state.invitees.some((i) => i.answer.kind === 'joined' && i.answer.key === join.key)) return 'join.key: is another client’s';
+  // By x-coordinate, as every member compares them: a negated key is the same key to BIP-340.
+  const same = (key: PubKey): boolean => key.slice(2) === join.key.slice(2);
+  if (same(state.request.coordinatorKey)) return 'join.key: is the coordinator’s';
+  if (state.invitees.some((i) => i.answer.kind === 'joined' && same(i.answer.key))) return 'join.key: is another client’s';
   return undefined;
 };
 

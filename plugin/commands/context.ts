@@ -1,0 +1,40 @@
+/** What commands work with. */
+import type { ChainHash, NodeId } from '../../blip/brands.js';
+import type { Terms } from '../../factory-core/model.js';
+import type { TermsPolicy } from '../../factory-core/validate.js';
+import type { Accept } from '../engine/accepting.js';
+import type { Broadcaster } from '../engine/broadcaster.js';
+import type { Engine } from '../engine/engine.js';
+import type { Inbox } from '../engine/inbox.js';
+import type { Random } from '../engine/joining.js';
+import type { Peers } from '../engine/peers.js';
+import type { Lightning } from '../lightning/lightning.js';
+import type { Store } from '../store/store.js';
+
+/** The operator's settings, from the options. */
+export interface Settings {
+  readonly accept: Accept;
+  readonly mainnetAllowed: boolean;
+  /** Defaults of a new factory. */
+  readonly terms: Omit<Terms, 'chainHash'>;
+  readonly stepTimeout: number;
+}
+
+export interface Context {
+  readonly lightning: Lightning;
+  readonly engine: Engine;
+  readonly store: Store;
+  readonly peers: Peers;
+  readonly inbox: Inbox;
+  readonly broadcaster: Broadcaster;
+  readonly settings: Settings;
+  readonly policy: TermsPolicy;
+  readonly random: Random;
+  readonly self: { readonly nodeId: NodeId; readonly network: string; readonly chainHash: ChainHash };
+  /** A state nobody can act on was found (rolled-back database): only watching is allowed. */
+  readonly watchOnly: () => string | undefined;
+}
+
+/** The main network, without the operator's word. */
+export const networkForbidden = ({ self, settings }: Pick<Context, 'self' | 'settings'>): boolean =>
+  self.network === 'bitcoin' && !settings.mainnetAllowed;

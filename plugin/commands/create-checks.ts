@@ -1,0 +1,149 @@
+/** What `factory-create` refuses before it does anything: nothing reserved, nothing written, nobody asked. */
+import { sat, type NodeId, type Sat } from '../../blip/brands.js';
+import { fundingAmount } from '../../factory-core/transactions.js';
+import type { ClientRequest } from '../../factory-core/coordinator/state.js';
+import type { FactoryPlan, Terms } from '../../factory-core/model.js';
+import { checkShape, MAX_CLIENTS, MIN_CLIENTS, planShape } from '../../factory-core/shape.js';
+import type { Bounds } from '../../factory-core/validate.js';
+import { LightningError, type Peer } from '../lightning/lightning.js';
+import { networkForbidden, type Context } from './context.js';
+import { ErrorCode, fail, invalid } from './errors.js';
+
+export interface CreateParams {
+  readonly clients: readonly (NodeId | { readonly node_id: NodeId; readonly capacity: Sat | undefined; readonly stock: Sat | undefined })[];
+  readonly capacity: Sat;
+  readonly stock: Sat | undefined;
+  readonly request_id: string | undefined;
+  readonly min_clients: number | undefined;
+  readonly feerate: number | undefined;
+  readonly active_blocks: number | undefined;
+  readonly dying_blocks: number | undefined;
+  readonly shape: readonly number[] | undefined;
+  readonly dry_run: boolean;
+}
+
+/** A creation that may begin. */
+export interface Checked {
+  readonly clients: readonly ClientRequest[];
+  readonly minClients: number;
+  readonly terms: Terms;
+  readonly fanouts: readonly number[] | undefined;
+  readonly height: number;
+}
+
+/** How long a client that has just connected has to name its protocols. */
+const PROTOCOLS_MS = 5_000;
+
+/** Checks that need no other node and no wallet. */
+export const checkParams = (ctx: Context, p: CreateParams): Checked => {
+  if (networkForbidden(ctx)) {
+    fail(ErrorCode.NetworkNotAllowed, 'this is the main network: set the option factory-mainnet=true to create factories on it');
+  }
+  const problem = ctx.watchOnly();
+  if (problem !== undefined) fail(ErrorCode.Unavailable, problem);
+  const clients = p.clients.map((c) =>
+    typeof c === 'string'
+      ? { nodeId: c, capacity: p.capacity, stock: p.stock ?? sat(0n) }
+      : { nodeId: c.node_id, capacity: c.capacity ?? p.capacity, stock: c.stock ?? p.stock ?? sat(0n) },
+  );
+  if (clients.length < MIN_CLIENTS || clients.length > MAX_CLIENTS) {
+    invalid('clients', `a factory has from ${MIN_CLIENTS} to ${MAX_CLIENTS} clients, not ${clients.length}`);
+  }
+  clients.forEach((c, i) => {
+    if (c.nodeId === ctx.self.nodeId) invalid(`clients[${i}]`, 'is this node itself');
+    if (clients.findIndex((d) => d.nodeId === c.nodeId) < i) invalid(`clients[${i}]`, `${c.nodeId} is in the list twice`);
+    checkAmounts(ctx, c, i);
+  });
+  const minClients = p.min_clients ?? clients.length;
+  within('min_clients', minClients, { min: MIN_CLIENTS, max: clients.length });
+  const terms = termsOf(ctx, p);
+  const shape = p.shape && checkShape(clients.length, p.shape);
+  if (shape) invalid('shape', shape.reason);
+  return { clients, minClients, terms, fanouts: p.shape, height: ctx.engine.currentHeight() };
+};
+
+const checkAmounts = ({ policy }: Context, c: ClientRequest, index: number): void => {
+  const { min, max } = policy.capacity;
+  if (c.capacity < min || c.capacity > max) invalid('capacity', `${c.capacity} sat of client ${index}: must be from ${min} to ${max} sat`);
+  if (c.stock !== 0n && (c.stock < MIN_STOCK || c.stock > max)) {
+    invalid('stock', `${c.stock} sat of client ${index}: must be 0, or from ${MIN_STOCK} to ${max} sat`);
+  }
+};
+/** Less could never become a channel. */
+const MIN_STOCK = 330n;
+
+const within = (field: string, value: number, { min, max }: Bounds<number>): void => {
+  if (value < min || value > max) invalid(field, `${value}: must be from ${min} to ${max}`);
+};
+
+const termsOf = ({ settings, policy, self }: Context, p: CreateParams): Terms => {
+  const terms: Terms = {
+    ...settings.terms,
+    chainHash: self.chainHash,
+    treeFeerate: p.feerate ?? settings.terms.treeFeerate,
+    activeBlocks: p.active_blocks ?? settings.terms.activeBlocks,
+    dyingBlocks: p.dying_blocks ?? settings.terms.dyingBlocks,
+  };
+  within('feerate', terms.treeFeerate, policy.terms.treeFeerate);
+  within('active_blocks', terms.activeBlocks, policy.terms.activeBlocks);
+  within('dying_blocks', terms.dyingBlocks, policy.terms.dyingBlocks);
+  return terms;
+};
+
+/** Everyone is known, connected, and speaks bLIP-56 and our protocol. */
+export const checkPeers = async (ctx: Context, clients: readonly ClientRequest[]): Promise<void> => {
+  const peers = new Map((await ctx.lightning.peers()).map((peer) => [peer.id, peer]));
+  await Promise.all(clients.map((c, i) => checkPeer(ctx, peers.get(c.nodeId), c.nodeId, i)));
+};
+
+const checkPeer = async (ctx: Context, peer: Peer | undefined, id: NodeId, index: number): Promise<void> => {
+  const data = { field: `clients[${index}]`, node_id: id };
+  if (!peer) return fail(ErrorCode.UnknownPeer, `clients[${index}]: ${id} is not a peer of this node; connect to it first`, data);
+  if (!peer.connected) return fail(ErrorCode.PeerNotConnected, `clients[${index}]: ${id} is not connected`, data);
+  if (!peer.supportsFactories) {
+    return fail(ErrorCode.PeerUnsupported, `clients[${index}]: ${id} does not support channel factories (feature bit 270/271)`, data);
+  }
+  if (!(await ctx.peers.waitForOurs(id, PROTOCOLS_MS))) {
+    return fail(ErrorCode.PeerUnsupported, `clients[${index}]: ${id} does not run cln-factory (its supported_factory_protocols)`, data);
+  }
+  return undefined;
+};
+
+/** What the factory will look like with everyone in it; keys are not needed for the amounts. */
+export const previewPlan = (ctx: Context, { clients, terms, fanouts, height }: Checked): FactoryPlan => {
+  const placeholder = ctx.self.nodeId as string as FactoryPlan['coordinatorKey'];
+  return {
+    instanceId: '00'.repeat(32) as FactoryPlan['instanceId'],
+    terms,
+    coordinatorKey: placeholder,
+    roster: clients.map(({ capacity, stock }) => ({ key: placeholder, payoutScript: '' as FactoryPlan['roster'][0]['payoutScript'], capacity, stock })),
+    fanouts: fanouts ?? planShape(clients.length),
+    startHeight: height,
+    expiryHeight: height + terms.activeBlocks + terms.dyingBlocks + terms.settlingBlocks,
+  };
+};
+
+export interface Wallet {
+  readonly amount: Sat;
+  /** Estimated fee of the funding transaction. */
+  readonly fee: Sat;
+}
+
+/** The wallet can pay; how much is missing otherwise. Reserves nothing. */
+export const checkWallet = async (ctx: Context, plan: FactoryPlan): Promise<Wallet> => {
+  const amount = fundingAmount(plan);
+  try {
+    const { normal } = await ctx.lightning.feerates();
+    const { fee } = await ctx.lightning.selectCoins(amount, normal);
+    return { amount, fee };
+  } catch (error) {
+    if (!(error instanceof LightningError)) throw error;
+    if (error.code !== 'insufficient_funds') return fail(ErrorCode.Unavailable, error.message);
+    const { missing } = error.details;
+    return fail(
+      ErrorCode.CannotAfford,
+      `the factory needs ${amount} sat and fees; ${missing === undefined ? error.message : `the wallet lacks ${missing} sat`}`,
+      { needed_msat: amount * 1000n, ...(missing === undefined ? {} : { missing_msat: missing * 1000n }) },
+    );
+  }
+};

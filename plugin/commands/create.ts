@@ -1,0 +1,181 @@
+/** `factory-create`: invite, ceremony, channels, funding (architecture 5). */
+import { bytesToHex } from '@noble/hashes/utils.js';
+import { instanceId as instanceIdOf, type InstanceId } from '../../blip/brands.js';
+import { begin } from '../../factory-core/coordinator/machine.js';
+import type { CoordinatorState, CreateRequest } from '../../factory-core/coordinator/state.js';
+import type { FactoryPlan } from '../../factory-core/model.js';
+import { shapeCost } from '../../factory-core/shape.js';
+import { closeFeerateNote } from './text.js';
+import { StoreError } from '../store/errors.js';
+import { digest } from '../store/state-json.js';
+import type { RequestKey } from '../store/store.js';
+import { factorySigner } from '../engine/joining.js';
+import type { CommandContext } from '../runtime/definition.js';
+import type { JsonObject } from '../runtime/json.js';
+import { method, param } from '../runtime/plugin.js';
+import type { Context } from './context.js';
+import { checkParams, checkPeers, checkWallet, previewPlan, type Checked, type CreateParams, type Wallet } from './create-checks.js';
+import { ErrorCode, fail } from './errors.js';
+import { feerateParam, nodeIdParam, satAmount, shapeParam } from './params.js';
+import { channelsOf, stateName } from './views.js';
+
+const client = param.either(
+  nodeIdParam,
+  param.object({ node_id: nodeIdParam, capacity: param.optional(satAmount), stock: param.optional(satAmount) }),
+  'a node id, or {node_id, capacity, stock}',
+);
+
+export const factoryCreate = (context: () => Context) =>
+  method({
+    description: 'Create a channel factory with these clients',
+    longDescription:
+      'Invites {clients} (node ids, or {node_id, capacity, stock}), signs the transaction tree with them, opens a channel of ' +
+      '{capacity} to each and publishes one funding transaction for all. {stock} is kept per client to be sold as inbound liquidity ' +
+      'later. With {dry_run} nothing is done: the answer says what would be.',
+    category: 'factory',
+    params: {
+      clients: param.array(client, { min: 1, max: 1_000 }),
+      capacity: satAmount,
+      stock: param.optional(satAmount),
+      request_id: param.optional(param.string({ maxLength: 128 })),
+      min_clients: param.optional(param.int(1, 1_000)),
+      feerate: param.optional(feerateParam),
+      active_blocks: param.optional(param.int(1, 1_000_000)),
+      dying_blocks: param.optional(param.int(1, 1_000_000)),
+      shape: param.optional(shapeParam),
+      dry_run: param.withDefault(param.bool(), false),
+    },
+    check: async (p) => {
+      const ctx = context();
+      const checked = checkParams(ctx, p);
+      await checkPeers(ctx, checked.clients);
+      await checkWallet(ctx, previewPlan(ctx, checked));
+    },
+    run: (p, command) => create(context(), p, command),
+  });
+
+const create = async (ctx: Context, p: CreateParams, command: CommandContext): Promise<JsonObject> => {
+  const request = p.request_id === undefined ? undefined : requestKey(p, p.request_id);
+  const before = request && known(ctx, request);
+  if (before?.result) return before.result;
+  if (before) return finished(ctx, before.instanceId, command, request);
+
+  const checked = checkParams(ctx, p);
+  await checkPeers(ctx, checked.clients);
+  const plan = previewPlan(ctx, checked);
+  const wallet = await checkWallet(ctx, plan);
+  if (p.dry_run) return preview(checked, plan, wallet);
+
+  // The wallet's coins are for one ceremony at a time (architecture 12.17).
+  const other = ctx.engine.all().find(({ state }) => state.role === 'coordinator' && state.phase !== 'live' && state.phase !== 'aborted');
+  if (other) fail(ErrorCode.Busy, `factory ${other.instanceId} is being created; one at a time`, { factory_id: other.instanceId });
+  const id = await start(ctx, checked, request);
+  return finished(ctx, id, command, request);
+};
+
+const requestKey = (p: CreateParams, requestId: string): RequestKey => {
+  const { request_id: _, ...rest } = p;
+  return { requestId, command: 'factory-create', digest: digest(rest) };
+};
+
+/** Architecture 12.16: the same request again gets the first's result, never a second factory. */
+const known = (ctx: Context, request: RequestKey): { readonly instanceId: InstanceId; readonly result?: JsonObject } | undefined => {
+  try {
+    const record = ctx.store.request(request);
+    if (record?.instanceId === undefined) return undefined;
+    return { instanceId: record.instanceId, ...(record.result === undefined ? {} : { result: record.result as JsonObject }) };
+  } catch (error) {
+    if (!(error instanceof StoreError) || error.code !== 'request_mismatch') throw error;
+    return fail(ErrorCode.RequestMismatch, `request_id: ${request.requestId} was used before with other arguments`, { field: 'request_id' });
+  }
+};
+
+const start = async (ctx: Context, checked: Checked, request: RequestKey | undefined): Promise<InstanceId> => {
+  const instanceId = instanceIdOf(bytesToHex(ctx.random(32)));
+  const [signer, payout] = await Promise.all([
+    factorySigner(ctx.lightning, ctx.self.nodeId, instanceId, ctx.random),
+    ctx.lightning.newPayout(),
+  ]);
+  const create_: CreateRequest = {
+    instanceId,
+    clients: checked.clients,
+    minClients: checked.minClients,
+    terms: checked.terms,
+    ...(checked.fanouts ? { fanouts: checked.fanouts } : {}),
+    stepTimeout: ctx.settings.stepTimeout,
+    coordinatorKey: signer.publicKey,
+    payoutScript: payout.script,
+  };
+  const first = begin(create_);
+  ctx.engine.begin(first.state, first.effects, signer, request && { ...request, instanceId });
+  return instanceId;
+};
+
+/** Waits until the funding transaction is out, or all is given up; progress goes to the caller meanwhile. */
+const finished = async (ctx: Context, id: InstanceId, command: CommandContext, request: RequestKey | undefined): Promise<JsonObject> => {
+  const stop = ctx.engine.onProgress((of, { text, done, total }) => {
+    if (of !== id) return;
+    command.message('info', total > 0 ? `${text}: ${done} of ${total}` : text);
+    if (total > 1) command.progress(done, total);
+  });
+  try {
+    const state = await settled(ctx, id, command.signal);
+    if (state.phase === 'aborted') {
+      return fail(ErrorCode.CeremonyFailed, `the factory was not created: ${state.reason}`, {
+        factory_id: id,
+        excluded: state.excluded.map((x) => ({ node_id: x.nodeId, reason: x.reason })),
+      });
+    }
+    const result = created(id, state);
+    if (request) ctx.store.apply({ journal: { event: 'result', instanceId: id }, request: { ...request, instanceId: id, result } });
+    return result;
+  } finally {
+    stop();
+  }
+};
+
+type Settled = Extract<CoordinatorState, { phase: 'live' | 'aborted' }>;
+
+const settled = (ctx: Context, id: InstanceId, signal: AbortSignal): Promise<Settled> =>
+  new Promise((resolve, reject) => {
+    const look = (): boolean => {
+      const state = ctx.engine.get(id)?.state;
+      if (state?.role !== 'coordinator' || (state.phase !== 'live' && state.phase !== 'aborted')) return false;
+      resolve(state);
+      return true;
+    };
+    if (look()) return;
+    const stop = ctx.engine.onChange((change) => {
+      if (change.instanceId === id && look()) stop();
+    });
+    signal.addEventListener('abort', () => {
+      stop();
+      reject(new Error('the plugin stops; see factory-status after the restart'));
+    });
+  });
+
+const created = (id: InstanceId, state: Extract<Settled, { phase: 'live' }>): JsonObject => ({
+  factory_id: id,
+  state: stateName(state),
+  funding_txid: state.live.spec.funding.txid,
+  expiry_height: state.live.spec.expiryHeight,
+  channels: channelsOf(state.live),
+  ...(state.excluded.length > 0 ? { excluded: state.excluded.map((x) => ({ node_id: x.nodeId, reason: x.reason })) } : {}),
+});
+
+const preview = (checked: Checked, plan: FactoryPlan, wallet: Wallet): JsonObject => {
+  const cost = shapeCost(plan.roster.length, plan.fanouts);
+  return {
+    dry_run: true,
+    clients: checked.clients.map((c) => ({ node_id: c.nodeId, capacity_msat: c.capacity * 1000n, stock_msat: c.stock * 1000n })),
+    min_clients: checked.minClients,
+    shape: plan.fanouts.join('x'),
+    funding_msat: wallet.amount * 1000n,
+    funding_fee_msat: wallet.fee * 1000n,
+    tree_feerate_perkb: plan.terms.treeFeerate,
+    start_height: plan.startHeight,
+    expiry_height: plan.expiryHeight,
+    exit: { transactions: cost.pathTransactions, vbytes: cost.pathVbytes, blocks: cost.exitBlocks },
+    note: closeFeerateNote,
+  };
+};

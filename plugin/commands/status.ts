@@ -1,0 +1,44 @@
+/** `factory-status` and `factory-list`. */
+import { method, param } from '../runtime/plugin.js';
+import type { JsonObject } from '../runtime/json.js';
+import type { Context } from './context.js';
+import { findFactory } from './find.js';
+import { factoryIdParam } from './params.js';
+import { listEntry, statusView, type Surroundings } from './views.js';
+
+export const factoryList = (context: () => Context) =>
+  method({
+    description: 'List the channel factories this node is part of',
+    category: 'factory',
+    params: {},
+    run: () => ({ factories: context().engine.all().map(listEntry) }),
+  });
+
+export const factoryStatus = (context: () => Context) =>
+  method({
+    description: 'Show the state of one channel factory, or of all',
+    longDescription:
+      'Members, channels with balances, heights, what an exit would take now, and what is pending on whom. Without {factory_id}: all factories of this node.',
+    category: 'factory',
+    params: { factory_id: param.optional(factoryIdParam) },
+    run: async ({ factory_id: id }) => {
+      const ctx = context();
+      const around = await surroundings(ctx);
+      if (id !== undefined) return statusView(findFactory(ctx, id), around);
+      return { factories: ctx.engine.all().map((f) => statusView(f, around)), node: nodeView(ctx) };
+    },
+  });
+
+const surroundings = async (ctx: Context): Promise<Surroundings> => {
+  const [channels, peers, feerates] = await Promise.all([ctx.lightning.channels(), ctx.lightning.peers(), ctx.lightning.feerates()]);
+  const publishing = (txid: string): JsonObject | undefined => {
+    const p = ctx.broadcaster.status(txid as Parameters<typeof ctx.broadcaster.status>[0]);
+    return p && { published_at: p.since, feerate_perkb: p.feerate, ...(p.problem === undefined ? {} : { problem: p.problem }) };
+  };
+  return { channels, peers, feerates, publishing };
+};
+
+const nodeView = (ctx: Context): JsonObject => {
+  const problem = ctx.watchOnly();
+  return { height: ctx.engine.currentHeight(), ignored_messages: ctx.inbox.ignoredInAll(), ...(problem === undefined ? {} : { problem }) };
+};

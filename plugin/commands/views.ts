@@ -1,0 +1,234 @@
+/** Factories as commands show them. */
+import type { Msat, NodeId } from '../../blip/brands.js';
+import { branchStatus, depthOf, fundingStatus, liveState, type BranchStatus } from '../../factory-core/live/custody.js';
+import { channelOutpoint, exitPath, outpointKey } from '../../factory-core/live/paths.js';
+import type { Branch, Live } from '../../factory-core/live/state.js';
+import { exitCost, factoryEarlyWarningTime } from '../../factory-core/exit-plan.js';
+import { shapeCost } from '../../factory-core/shape.js';
+import { isClosing, type Factory, type FactoryState } from '../engine/factory.js';
+import type { Channel, Feerates, Peer } from '../lightning/lightning.js';
+import type { JsonObject } from '../runtime/json.js';
+
+/** Architecture 11's names. */
+export const stateName = (state: FactoryState): string => {
+  switch (state.phase) {
+    case 'inviting':
+    case 'joined':
+      return 'inviting';
+    case 'preparing':
+    case 'signing':
+    case 'opening':
+      return 'signing';
+    case 'arming':
+      return 'funding';
+    case 'live':
+      return liveState(state.live, isClosing(state));
+    case 'aborted':
+      return 'aborted';
+  }
+};
+
+export const channelsOf = (live: Live): readonly JsonObject[] =>
+  live.branches.map((branch) => ({
+    node_id: branch.peer,
+    channel_id: branch.channelId,
+    capacity_msat: (live.spec.roster[branch.member]?.capacity ?? 0n) * 1000n,
+  }));
+
+const fundingTxid = (state: FactoryState): string | undefined => specOf(state)?.funding.txid;
+const specOf = (state: FactoryState) => (state.phase === 'live' ? state.live.spec : 'spec' in state ? state.spec : undefined);
+
+const memberCount = (state: FactoryState): number => {
+  const spec = specOf(state);
+  if (spec) return spec.roster.length;
+  return state.role === 'coordinator' ? state.request.clients.length : state.invite.maxClients;
+};
+
+/** A line of `factory-list`. */
+export const listEntry = ({ instanceId, state }: Factory): JsonObject => {
+  const spec = specOf(state);
+  const funding = fundingTxid(state);
+  return {
+    factory_id: instanceId,
+    role: state.role,
+    state: stateName(state),
+    ...(funding === undefined ? {} : { funding_txid: funding }),
+    ...(spec ? { expiry_height: spec.expiryHeight } : {}),
+    member_count: memberCount(state),
+  };
+};
+
+/** What the node says about the world around a factory. */
+export interface Surroundings {
+  readonly channels: readonly Channel[];
+  readonly peers: readonly Peer[];
+  readonly feerates: Feerates;
+  /** A transaction that is being published, in words. */
+  readonly publishing: (txid: string) => JsonObject | undefined;
+}
+
+export const statusView = (factory: Factory, around: Surroundings): JsonObject => {
+  const { state } = factory;
+  const head = listEntry(factory);
+  if (state.phase === 'aborted') return { ...head, reason: state.reason, members: [], ...excludedOf(state) };
+  if (state.phase !== 'live') return { ...head, pending: pendingOf(state), members: creatingMembers(state, around), ...excludedOf(state) };
+  return { ...head, ...liveView(state, around), ...excludedOf(state) };
+};
+
+const excludedOf = (state: FactoryState): JsonObject =>
+  state.role === 'coordinator' && state.excluded.length > 0
+    ? { excluded: state.excluded.map((x) => ({ node_id: x.nodeId, reason: x.reason })) }
+    : {};
+
+const isConnected = (around: Surroundings, id: NodeId): boolean => around.peers.some((p) => p.id === id && p.connected);
+
+type CreatingState = Exclude<FactoryState, { phase: 'live' | 'aborted' }>;
+
+const creatingMembers = (state: CreatingState, around: Surroundings): readonly JsonObject[] => {
+  if (state.role === 'member') return [{ node_id: state.coordinator, connected: isConnected(around, state.coordinator), state: state.phase, channels: [] }];
+  const list = state.phase === 'inviting' ? state.invitees : state.members;
+  return list.map((m, i) => ({ node_id: m.nodeId, connected: isConnected(around, m.nodeId), state: progressOf(state, i), channels: [] }));
+};
+
+/** How far a client is in the ceremony. */
+const progressOf = (state: Extract<CreatingState, { role: 'coordinator' }>, index: number): string => {
+  switch (state.phase) {
+    case 'inviting':
+      return state.invitees[index]?.answer.kind === 'joined' ? 'joined' : 'invited';
+    case 'preparing':
+      return 'joined';
+    case 'signing': {
+      const { progress } = state;
+      const answered = progress.step === 'nonces' ? progress.nonces[index] : progress.step === 'partials' ? progress.partials[index] : progress.stored[index];
+      return answered ? `${progress.step}: done` : `${progress.step}: awaited`;
+    }
+    case 'opening':
+      return `leaf: ${state.leaves[index]?.step ?? ''}`;
+    case 'arming':
+      return state.armed[index] === true ? 'armed' : 'arming';
+  }
+};
+
+/** What is awaited, and from whom. */
+const pendingOf = (state: CreatingState): readonly JsonObject[] => {
+  if (state.role === 'member') return [{ what: state.phase, on: state.coordinator }];
+  const list = state.phase === 'inviting' ? state.invitees : state.members;
+  return list.flatMap((m, i) => {
+    const what = progressOf(state, i);
+    return what.endsWith('done') || what === 'joined' || what === 'armed' || what === 'leaf: ready' ? [] : [{ what, on: m.nodeId }];
+  });
+};
+
+type LiveState = Extract<FactoryState, { phase: 'live' }>;
+
+const liveView = (state: LiveState, around: Surroundings): JsonObject => {
+  const { live } = state;
+  const { spec, chain } = live;
+  const early = factoryEarlyWarningTime(spec);
+  const funding = fundingStatus(live);
+  return {
+    early_warning_time: early,
+    height: chain.tip,
+    heights: {
+      start: spec.startHeight,
+      dying: spec.startHeight + spec.terms.activeBlocks,
+      settling: spec.startHeight + spec.terms.activeBlocks + spec.terms.dyingBlocks,
+      expiry: spec.expiryHeight,
+      ...(chain.fundingHeight === undefined ? {} : { funding: chain.fundingHeight }),
+    },
+    funding: {
+      txid: spec.funding.txid,
+      vout: spec.funding.vout,
+      amount_msat: spec.fundingAmount * 1000n,
+      status: funding.kind,
+      ...(funding.kind === 'unconfirmed' ? {} : { depth: funding.depth }),
+      ...(funding.kind === 'spent' ? { spent_by: funding.by, spending_txid: funding.txid } : {}),
+    },
+    shape: spec.fanouts.join('x'),
+    members: live.branches.map((branch) => memberView(live, branch, around)),
+    exit: exitView(live, around.feerates),
+    pending: livePending(state, around),
+  };
+};
+
+const memberView = (live: Live, branch: Branch, around: Surroundings): JsonObject => {
+  const status = branchStatus(live, branch);
+  const channel = around.channels.find((c) => c.channelId === branch.channelId);
+  const entry = live.spec.roster[branch.member];
+  return {
+    node_id: branch.peer,
+    connected: isConnected(around, branch.peer),
+    state: branchName(live, branch, status),
+    stock_msat: (entry?.stock ?? 0n) * 1000n,
+    channels: [
+      {
+        channel_id: branch.channelId,
+        total_msat: (entry?.capacity ?? 0n) * 1000n,
+        ...(channel ? { to_us_msat: channel.toUs, state: channel.state, htlcs: channel.htlcs.length, ...aliasOf(channel) } : { to_us_msat: 0n as Msat, state: 'FORGOTTEN' }),
+      },
+    ],
+  };
+};
+const aliasOf = (channel: Channel): JsonObject => ({
+  ...(channel.localAlias === undefined ? {} : { alias: channel.localAlias }),
+  ...(channel.shortChannelId === undefined ? {} : { short_channel_id: channel.shortChannelId }),
+});
+
+const branchName = (live: Live, branch: Branch, status: BranchStatus): string => {
+  const leaving = live.exits[branch.member] !== undefined;
+  switch (status.kind) {
+    case 'virtual':
+      return leaving ? 'leaving' : 'in_factory';
+    case 'publishing':
+      return leaving ? `leaving: ${status.confirmed} of ${status.of} transactions confirmed` : `in_factory: ${status.confirmed} of ${status.of} transactions confirmed`;
+    case 'on_chain':
+      return 'on_chain';
+    case 'channel_closed':
+      return 'left';
+    case 'gone':
+      return 'ended';
+  }
+};
+
+/** What leaving now takes: the longest way of those this node would go. */
+const exitView = (live: Live, feerates: Feerates): JsonObject => {
+  const costs = live.branches.map((branch) => {
+    const rest = exitPath(live, branch).map((t) => t.signable).filter((s) => !live.chain.spends[outpointKey(s.tx.prevout.outpoint)]);
+    return exitCost(rest, feerates.normal);
+  });
+  const worst = costs.reduce((a, b) => (b.vbytes > a.vbytes ? b : a), { transactions: 0, vbytes: 0, blocks: 0, fee: 0n });
+  return {
+    transactions: worst.transactions,
+    vbytes: worst.vbytes,
+    blocks: worst.blocks,
+    cost_msat: worst.fee * 1000n,
+    feerate_perkb: feerates.normal,
+    longest_path: shapeCost(live.spec.roster.length, live.spec.fanouts).pathTransactions,
+  };
+};
+
+const livePending = (state: LiveState, around: Surroundings): readonly JsonObject[] => {
+  const { live } = state;
+  const funding = fundingStatus(live);
+  const list: JsonObject[] = [];
+  if (funding.kind === 'unconfirmed') list.push({ what: 'funding transaction', on: 'chain' });
+  else if (funding.kind === 'confirmed' && funding.depth < live.spec.terms.minDepth) {
+    list.push({ what: `funding depth ${funding.depth} of ${live.spec.terms.minDepth}`, on: 'chain' });
+  }
+  if (state.role === 'coordinator' && state.closing) list.push({ what: `close: ${state.closing.progress.step}`, on: 'members' });
+  if (state.role === 'member' && state.closing) list.push({ what: `close: ${state.closing.progress.step}`, on: state.coordinator });
+  if (live.close && funding.kind === 'confirmed') {
+    list.push({ what: live.close.signature === undefined ? 'close: agreed, not yet signed by all; channels stay frozen' : 'close: unconfirmed', on: 'chain' });
+  }
+  for (const branch of live.branches) {
+    if (!live.exits[branch.member]) continue;
+    const next = exitPath(live, branch).find((t) => !live.chain.spends[outpointKey(t.signable.tx.prevout.outpoint)]);
+    if (next) list.push({ what: `exit of client ${branch.member}: ${next.signable.purpose}`, on: 'chain', txid: next.signable.txid, ...around.publishing(next.signable.txid) });
+    else {
+      const status = branchStatus(live, branch);
+      const leaf = exitPath(live, branch).at(-1);
+      if (status.kind === 'on_chain' && leaf) list.push({ what: `channel ${outpointKey(channelOutpoint(leaf.signable))}: commitment`, on: 'chain', depth: depthOf(live, status.height) });
+    }
+  }
+  return list;
+};

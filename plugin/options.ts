@@ -1,0 +1,81 @@
+/** The operator's options, all `factory-…` (architecture 13). */
+import { nodeId } from '../blip/brands.js';
+import { DEFAULT_TERMS_BOUNDS } from '../factory-core/validate.js';
+import type { Settings } from './commands/context.js';
+import type { Accept } from './engine/accepting.js';
+import { option } from './runtime/plugin.js';
+import type { OptionsOf } from './runtime/options.js';
+
+const accept = (value: string): Accept => {
+  const words = value.split(/[\s,]+/).filter((w) => w !== '');
+  if (words.length === 1 && (words[0] === 'none' || words[0] === 'any')) return { kind: words[0] };
+  return { kind: 'nodes', nodes: new Set(words.map((w) => nodeId(w.toLowerCase(), 'factory-accept'))) };
+};
+
+const within = (bounds: { readonly min: number; readonly max: number }) => (value: number): number => {
+  if (value < bounds.min || value > bounds.max) throw new Error(`must be from ${bounds.min} to ${bounds.max}`);
+  return value;
+};
+const bounds = DEFAULT_TERMS_BOUNDS;
+
+export const OPTIONS = {
+  'factory-accept': option.string({
+    description: 'Whose invitations to a channel factory this node takes: node ids (with commas), `none` or `any`',
+    default: 'none',
+    convert: accept,
+  }),
+  'factory-db': option.string({ description: 'The plugin’s database file; by default cln-factory.sqlite3 in the node’s directory' }),
+  'factory-mainnet': option.bool({ description: 'Allow factories on the main network', default: false }),
+  'factory-feerate': option.int({
+    description: 'Feerate of the transaction tree, in sat per 1,000 vB',
+    default: 2_000,
+    convert: within(bounds.treeFeerate),
+  }),
+  'factory-active-blocks': option.int({ description: 'Blocks a new factory is active', default: 4_320, convert: within(bounds.activeBlocks) }),
+  'factory-dying-blocks': option.int({
+    description: 'Blocks after that in which members move to the next factory',
+    default: 432,
+    convert: within(bounds.dyingBlocks),
+  }),
+  'factory-settling-blocks': option.int({
+    description: 'Blocks after that, before expiry, in which the coordinator ends it',
+    default: 432,
+    convert: within(bounds.settlingBlocks),
+  }),
+  'factory-stock-csv': option.int({
+    description: 'Blocks after which the coordinator alone can take back unsold stock, once it is on chain',
+    default: 144,
+    convert: within(bounds.stockCsv),
+  }),
+  'factory-min-depth': option.int({
+    description: 'Confirmations of the funding transaction before a new factory is active',
+    default: 3,
+    convert: within(bounds.minDepth),
+  }),
+  'factory-step-timeout': option.int({
+    description: 'Seconds a client has for each answer in a ceremony before it goes on without it',
+    default: 60,
+    convert: within({ min: 1, max: 3_600 }),
+  }),
+  'factory-bump-budget': option.int({
+    description: 'Satoshis that raising the fee of one transaction may cost',
+    default: 50_000,
+    convert: within({ min: 0, max: 100_000_000 }),
+  }),
+} as const;
+
+export type Options = OptionsOf<typeof OPTIONS>;
+
+export const settingsOf = (options: Options): Settings => ({
+  accept: options['factory-accept'],
+  mainnetAllowed: options['factory-mainnet'],
+  stepTimeout: options['factory-step-timeout'],
+  terms: {
+    treeFeerate: options['factory-feerate'],
+    activeBlocks: options['factory-active-blocks'],
+    dyingBlocks: options['factory-dying-blocks'],
+    settlingBlocks: options['factory-settling-blocks'],
+    stockCsv: options['factory-stock-csv'],
+    minDepth: options['factory-min-depth'],
+  },
+});

@@ -206,22 +206,25 @@ export interface WalletApi {
 // --- channels -------------------------------------------------------------------------------------------------------
 
 /** CLN's channel states, as `listpeerchannels` spells them. */
-export type ChannelState =
-  | 'OPENINGD'
-  | 'CHANNELD_AWAITING_LOCKIN'
-  | 'CHANNELD_NORMAL'
-  | 'CHANNELD_SHUTTING_DOWN'
-  | 'CLOSINGD_SIGEXCHANGE'
-  | 'CLOSINGD_COMPLETE'
-  | 'AWAITING_UNILATERAL'
-  | 'FUNDING_SPEND_SEEN'
-  | 'ONCHAIN'
-  | 'DUALOPEND_OPEN_INIT'
-  | 'DUALOPEND_OPEN_COMMIT_READY'
-  | 'DUALOPEND_OPEN_COMMITTED'
-  | 'DUALOPEND_AWAITING_LOCKIN'
-  | 'CHANNELD_AWAITING_SPLICE'
-  | 'CLOSED';
+export const CHANNEL_STATES = [
+  'OPENINGD',
+  'CHANNELD_AWAITING_LOCKIN',
+  'CHANNELD_NORMAL',
+  'CHANNELD_SHUTTING_DOWN',
+  'CLOSINGD_SIGEXCHANGE',
+  'CLOSINGD_COMPLETE',
+  'AWAITING_UNILATERAL',
+  'FUNDING_SPEND_SEEN',
+  'ONCHAIN',
+  'DUALOPEND_OPEN_INIT',
+  'DUALOPEND_OPEN_COMMIT_READY',
+  'DUALOPEND_OPEN_COMMITTED',
+  'DUALOPEND_AWAITING_LOCKIN',
+  'CHANNELD_AWAITING_SPLICE',
+  'CLOSED',
+] as const;
+/** `UNKNOWN`: a state that a later CLN has invented. */
+export type ChannelState = (typeof CHANNEL_STATES)[number] | 'UNKNOWN';
 
 export interface Htlc {
   readonly direction: 'in' | 'out';

@@ -161,5 +161,9 @@ export const fallbackAnswer = <N extends HookName>(
   return { ...CONTINUE };
 };
 
-/** An exception as a line for the log. */
-export const describe = (error: unknown): string => (error instanceof Error ? (error.stack ?? error.message) : String(error));
+/** An exception as one line for the log (lightningd begins a new entry at every line feed): what, and the innermost frames. */
+export const describe = (error: unknown): string => {
+  if (!(error instanceof Error)) return String(error);
+  const frames = (error.stack ?? '').split('\n').filter((line) => /^\s+at /.test(line));
+  return [`${error.name}: ${error.message}`, ...frames.slice(0, 3).map((frame) => frame.trim())].join(' ');
+};

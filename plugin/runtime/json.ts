@@ -161,9 +161,10 @@ export const parseJson = (text: string): JsonValue => new Parser(text).document(
  * Writes a value as JSON text. As `JSON.stringify`, members that are `undefined` are left out; unlike it, whatever has no
  * form in JSON (NaN, functions, a cycle, a Date or Map) is a `JsonError` rather than a silent `null` or `{}`.
  */
-export const stringifyJson = (value: unknown): string => write(value, 0);
+export const stringifyJson = (value: unknown): string => write(value, []);
 
-const write = (value: unknown, depth: number): string => {
+/** `path` leads to the value, so that an error can name the culprit. */
+const write = (value: unknown, path: (string | number)[]): string => {
   switch (typeof value) {
     case 'string':
       return JSON.stringify(value);
@@ -172,20 +173,27 @@ const write = (value: unknown, depth: number): string => {
     case 'boolean':
       return value ? 'true' : 'false';
     case 'number':
-      if (!Number.isFinite(value)) throw new JsonError('stringify', `${value} is no JSON number`, -1);
+      if (!Number.isFinite(value)) throw noForm(value.toString(), path);
       return JSON.stringify(value);
     case 'object':
       break;
     default:
-      throw new JsonError('stringify', `a value of type ${typeof value} has no JSON form`, -1);
+      throw noForm(`a value of type ${typeof value}`, path);
   }
   if (value === null) return 'null';
-  if (depth >= MAX_DEPTH) throw new JsonError('stringify', `nested deeper than ${MAX_DEPTH}, or a cycle`, -1);
-  if (Array.isArray(value)) return `[${value.map((item: unknown) => write(item, depth + 1)).join(',')}]`;
+  if (path.length >= MAX_DEPTH) throw noForm(`what nests deeper than ${MAX_DEPTH}, or a cycle,`, path.slice(0, 8));
+  const member = (key: string | number, item: unknown): string => {
+    path.push(key);
+    const text = write(item, path);
+    path.pop();
+    return text;
+  };
+  if (Array.isArray(value)) return `[${value.map((item: unknown, i) => member(i, item)).join(',')}]`;
   const prototype: unknown = Object.getPrototypeOf(value);
-  if (prototype !== null && prototype !== Object.prototype) throw new JsonError('stringify', 'only plain objects have a JSON form', -1);
-  const members: string[] = [];
-  for (const [key, member] of Object.entries(value))
-    if (member !== undefined) members.push(`${JSON.stringify(key)}:${write(member, depth + 1)}`);
-  return `{${members.join(',')}}`;
+  if (prototype !== null && prototype !== Object.prototype) throw noForm('an object that is not plain', path);
+  const members = Object.entries(value).filter(([, item]) => item !== undefined);
+  return `{${members.map(([key, item]) => `${JSON.stringify(key)}:${member(key, item)}`).join(',')}}`;
 };
+
+const noForm = (what: string, path: readonly (string | number)[]): JsonError =>
+  new JsonError('stringify', `${what} has no JSON form${path.length === 0 ? '' : ` (at ${path.join('.')})`}`, -1);

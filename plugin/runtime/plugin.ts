@@ -180,9 +180,9 @@ export class Plugin<O extends OptionSchema = OptionSchema> {
     const head = text.slice(0, 1_024);
     const id = /^\{[^{[]*?"id"\s*:\s*"([^"\\]*)"/.exec(head)?.[1];
     const method = /^\{[^{[]*?"method"\s*:\s*"([^"\\]*)"/.exec(head)?.[1] ?? '';
-    this.log('broken', `unreadable ${method === '' ? 'message' : method}: ${detail}`);
-    if (id === undefined) return;
     const hook = this.hook(method);
+    if (hook === undefined || id === undefined) this.log('unusual', `unreadable ${method === '' ? 'message' : method}: ${detail}`);
+    if (id === undefined) return;
     if (method === 'init') this.answer(id, { disable: `its configuration is unreadable (${detail})` });
     else if (hook !== undefined) this.answer(id, fallbackAnswer(hook.name, hook.hook, {}, 'unreadable', detail, this.reporter(method)));
     else this.refuse(id, new CommandError(INVALID_PARAMS, `unreadable request: ${detail}`));
@@ -318,7 +318,7 @@ export class Plugin<O extends OptionSchema = OptionSchema> {
   }
 
   private reporter(name: string): HookReport {
-    return (cause, detail) => this.log('broken', `hook ${name}: ${cause}: ${detail}`);
+    return (cause, detail) => this.log(cause === 'unreadable' ? 'unusual' : 'broken', `hook ${name}: ${cause}: ${detail}`);
   }
 
   private answer(id: Id, result: object): void {

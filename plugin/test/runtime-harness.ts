@@ -63,12 +63,12 @@ export class FakeNode {
     this.write(`${stringifyJson({ jsonrpc: '2.0', method, ...extra, params })}\n\n`);
   }
 
-  /** Log lines, as `level message`. */
+  /** Log lines, as `level message`, without stack frames. */
   get logs(): readonly string[] {
     return this.notifications
       .filter((n) => n['method'] === 'log')
       .map((n) => n['params'] as { level: string; message: string })
-      .map(({ level, message }) => `${level} ${message.split('\n')[0] ?? ''}`);
+      .map(({ level, message }) => `${level} ${message.split(' at ')[0] ?? ''}`);
   }
 }
 

@@ -18,6 +18,8 @@ export interface InboxParts {
   readonly log: Log;
   /** An invitation to a factory this node does not know. */
   readonly invited: (from: NodeId, envelope: FactoryEnvelope) => void;
+  /** Why no ceremony may go on, if so: nothing is signed then. */
+  readonly paused: () => string | undefined;
 }
 
 /** Counted per peer, for the status: what was refused or ignored. */
@@ -68,6 +70,10 @@ export class Inbox {
 
   private deliver(from: NodeId, envelope: FactoryEnvelope): void {
     const { header, message } = envelope;
+    if (this.parts.paused() !== undefined) {
+      this.ignore(from, `${message.type}: this node only watches`);
+      return;
+    }
     const factory = this.parts.engine.get(header.instanceId);
     this.parts.log('debug', `<- ${from}: ${message.type}`);
     if (!factory) {

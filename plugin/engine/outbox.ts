@@ -5,6 +5,7 @@
 import type { InstanceId } from '../../blip/brands.js';
 import type { DurableEffect, Event } from '../../factory-core/protocol/effects.js';
 import type { Log } from '../runtime/definition.js';
+import { StoreError } from '../store/errors.js';
 import type { Store } from '../store/store.js';
 
 /** What performing an effect came to. */
@@ -82,17 +83,26 @@ export class Outbox {
       const outcome = await this.attempt(job);
       // Cancelled meanwhile: whatever came of it, somebody cleans up after it.
       if (abort.signal.aborted || !this.jobs.has(id)) return;
-      if (outcome.kind === 'done') {
-        this.jobs.delete(id);
-        if (outcome.event) this.parts.result(instanceId, outcome.event, id);
-        else this.parts.store.markDone(id);
-        return;
-      }
+      const refused = outcome.kind === 'done' ? this.finish(job, outcome.event) : outcome.reason;
+      if (refused === undefined) return;
       job.attempts += 1;
       const delay = Math.min(FIRST_DELAY * 2 ** (job.attempts - 1), LONGEST_DELAY);
-      this.parts.log(job.attempts > 5 ? 'unusual' : 'debug', `factory ${instanceId}: ${effect.kind}: ${outcome.reason}; again in ${delay} ms`);
-      this.parts.store.defer(id, this.parts.now() + delay);
+      this.parts.log(job.attempts > 5 ? 'unusual' : 'debug', `factory ${instanceId}: ${effect.kind}: ${refused}; again in ${delay} ms`);
+      if (outcome.kind === 'retry') this.parts.store.defer(id, this.parts.now() + delay);
       await pause(delay, abort.signal);
+    }
+  }
+
+  /** Undefined when it is done; otherwise why its result could not be stored: then it is performed again, later. */
+  private finish({ id, instanceId }: Job, event: Event | undefined): string | undefined {
+    try {
+      if (event) this.parts.result(instanceId, event, id);
+      else this.parts.store.markDone(id);
+      this.jobs.delete(id);
+      return undefined;
+    } catch (error) {
+      if (!(error instanceof StoreError)) throw error;
+      return error.message;
     }
   }
 

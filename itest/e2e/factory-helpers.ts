@@ -1,0 +1,53 @@
+/** What the factory suites have in common. */
+import type { Cluster } from '../harness/cluster.js';
+import type { LightningResults } from '../harness/lightning-results.js';
+import type { LightningNode } from '../harness/lightningd.js';
+import { RpcError } from '../harness/rpc.js';
+
+export interface CreateOptions {
+  readonly capacity?: bigint;
+  readonly stock?: bigint;
+  readonly requestId?: string;
+  readonly minClients?: number;
+  readonly clients?: readonly LightningNode[];
+  readonly more?: Readonly<Record<string, unknown>>;
+}
+
+export const createFactory = (cluster: Cluster, options: CreateOptions = {}): Promise<LightningResults['factory-create']> =>
+  cluster.lsp.call('factory-create', {
+    clients: (options.clients ?? cluster.clients).map((c) => c.id),
+    capacity: Number(options.capacity ?? 1_000_000n),
+    stock: Number(options.stock ?? 0n),
+    ...(options.requestId === undefined ? {} : { request_id: options.requestId }),
+    ...(options.minClients === undefined ? {} : { min_clients: options.minClients }),
+    ...options.more,
+  });
+
+/** Created, confirmed and active on every side. */
+export const activeFactory = async (cluster: Cluster, options: CreateOptions = {}): Promise<LightningResults['factory-create']> => {
+  const created = await createFactory(cluster, options);
+  await cluster.confirm(created.funding_txid);
+  for (const node of [cluster.lsp, ...(options.clients ?? cluster.clients)]) {
+    await node.waitFor('active', async () => (await factoryState(node, created.factory_id)) === 'active');
+  }
+  return created;
+};
+
+/** undefined while the node does not know the factory. */
+export const factoryState = async (node: LightningNode, factoryId: string): Promise<string | undefined> =>
+  (await node.call('factory-list')).factories.find((f) => f.factory_id === factoryId)?.state;
+
+/** The error a call ends with. @throws when it succeeds */
+export const rpcError = async (call: Promise<unknown>): Promise<RpcError> => {
+  try {
+    await call;
+  } catch (error) {
+    if (error instanceof RpcError) return error;
+    throw error;
+  }
+  throw new Error('the call succeeded');
+};
+
+/** Coins of the wallet that are reserved. */
+export const reservedCoins = async (node: LightningNode): Promise<number> =>
+  (await node.call('listfunds')).outputs.filter((o) => o.reserved).length;

@@ -1,0 +1,177 @@
+/** The plugin put together: store, engine, effects, chain, and what the commands work with. */
+import { randomFillSync } from 'node:crypto';
+import { join } from 'node:path';
+import { sat, type NodeId } from '../blip/brands.js';
+import { defaultPolicy } from '../factory-core/validate.js';
+import { createFollower, type Follower } from './chain/follower.js';
+import { networkForbidden, type Context } from './commands/context.js';
+import { Broadcaster } from './engine/broadcaster.js';
+import { consume, Watch } from './engine/chain.js';
+import { ChannelBook } from './engine/channel-book.js';
+import { Engine } from './engine/engine.js';
+import type { FactoryState } from './engine/factory.js';
+import { Inbox } from './engine/inbox.js';
+import { factorySigner, Joining } from './engine/joining.js';
+import { Messenger } from './engine/messenger.js';
+import { Outbox } from './engine/outbox.js';
+import { Peers } from './engine/peers.js';
+import { Performer } from './engine/performer.js';
+import type { Lightning, NodeInfo } from './lightning/lightning.js';
+import { settingsOf, type Options } from './options.js';
+import { Mirror, rollbackProblem } from './rollback.js';
+import type { Log } from './runtime/definition.js';
+import { StoreError } from './store/errors.js';
+import { openSqliteStore } from './store/sqlite-store.js';
+import type { Store } from './store/store.js';
+
+export interface App {
+  readonly context: Context;
+  readonly messenger: Messenger;
+  readonly start: () => Promise<void>;
+  readonly stop: () => Promise<void>;
+  /** There may be a new block. */
+  readonly poll: () => void;
+  readonly book: ChannelBook;
+  readonly log: Log;
+  /** The node's `cltv-final`. */
+  readonly cltvFinal: number;
+}
+
+/** CLN tells of blocks; this is for what it does not tell (a reorganisation to the same height). */
+const POLL_MS = 30_000;
+
+const random = (bytes: number): Uint8Array => randomFillSync(new Uint8Array(bytes));
+
+export const openPluginStore = (info: NodeInfo, options: Options): Store => openSqliteStore(options['factory-db'] ?? join(info.lightningDir, 'cln-factory.sqlite3'));
+
+export const createApp = async (lightning: Lightning, info: NodeInfo, store: Store, options: Options, log: Log): Promise<App> => {
+  const settings = settingsOf(options);
+  const policy = defaultPolicy(info.chainHash);
+  const peers = new Peers();
+  const messenger = new Messenger(lightning, log);
+  const broadcaster = new Broadcaster(lightning, { perTransaction: sat(BigInt(options['factory-bump-budget'])) }, log);
+  const { cltvFinal } = await lightning.config();
+  let problem = await rollbackProblem(lightning, store);
+  if (problem !== undefined) log('broken', problem);
+  const mirror = new Mirror(lightning, store, (reason) => log('unusual', `the write counter was not mirrored: ${reason}`));
+
+  // Engine, outbox and performer need each other; each is called only after all three are there.
+  const engine: Engine = new Engine({
+    store,
+    log,
+    bounds: policy,
+    performVolatile: (factory, effect) => performer.volatile(factory, effect),
+    enqueue: (instanceId, id, effect) => outbox.enqueue(instanceId, id, effect),
+    cancel: (ids) => outbox.cancel(ids),
+  });
+  const performer: Performer = new Performer({
+    lightning,
+    messenger,
+    broadcaster,
+    log,
+    height: () => engine.currentHeight(),
+    factory: (id) => engine.get(id),
+    dispatch: (id, event) => guarded(() => engine.dispatch(id, event)),
+  });
+  const outbox: Outbox = new Outbox({
+    store,
+    log,
+    perform: (_, effect, signal) => performer.durable(effect, signal),
+    result: (id, event, done) => engine.dispatch(id, event, done),
+    now: () => Date.now(),
+  });
+  /** What cannot be stored has not happened; the engine has said so in the log. */
+  const guarded = (work: () => void): void => {
+    try {
+      work();
+    } catch (error) {
+      if (!(error instanceof StoreError)) throw error;
+    }
+  };
+
+  const joining = new Joining({
+    lightning,
+    engine,
+    messenger,
+    log,
+    random,
+    context: (from: NodeId) => ({
+      accept: problem === undefined ? settings.accept : { kind: 'none' },
+      policy,
+      forbiddenNetwork: networkForbidden({ self, settings }),
+      pending: engine.all().filter(({ state }) => isPendingWith(state, from)).length,
+    }),
+  });
+  const inbox = new Inbox({ engine, peers, messenger, log, invited: (from, envelope) => joining.invited(from, envelope), paused: () => problem });
+  const self = { nodeId: info.nodeId, network: info.network, chainHash: info.chainHash };
+  const context: Context = {
+    lightning,
+    engine,
+    store,
+    peers,
+    inbox,
+    broadcaster,
+    settings,
+    policy,
+    random,
+    self,
+    watchOnly: () => problem,
+  };
+
+  const watch = new Watch(engine);
+  const follower: Follower = createFollower({
+    source: {
+      tip: async () => (await lightning.tip()).height,
+      block: async (height) => {
+        const block = await lightning.rawBlock(height);
+        return block && { hash: block.hash, hex: block.raw };
+      },
+    },
+    blocks: () => store.blocks(),
+    watch: () => watch.set(),
+    consume: async (event) => {
+      consume(engine, watch, event);
+      await Promise.resolve();
+    },
+    startHeight: () => undefined,
+  });
+  const poll = (): void => {
+    follower.poll().catch((error: unknown) => log('unusual', `following the chain: ${error instanceof Error ? error.message : String(error)}`));
+  };
+  let timer: NodeJS.Timeout | undefined;
+
+  return {
+    context,
+    messenger,
+    poll,
+    book: new ChannelBook(engine, lightning),
+    log,
+    cltvFinal,
+    start: async () => {
+      engine.setHeight(info.height);
+      for (const { instanceId, state: stored, revision } of store.factories().flatMap((f) => store.factory(f.instanceId) ?? [])) {
+        // The store gives back what the engine gave it.
+        const state = stored as FactoryState;
+        const coordinator = state.role === 'coordinator' ? info.nodeId : state.coordinator;
+        engine.adopt({ instanceId, state, revision, signer: await factorySigner(lightning, coordinator, instanceId, random) });
+      }
+      engine.onChange(() => mirror.update());
+      guarded(() => engine.broadcast({ type: 'restarted' }));
+      outbox.resume();
+      mirror.update();
+      poll();
+      timer = setInterval(poll, POLL_MS);
+    },
+    stop: async () => {
+      clearInterval(timer);
+      outbox.stop();
+      performer.stop();
+      problem ??= 'the plugin is stopping';
+      await follower.stop();
+      store.close();
+    },
+  };
+};
+
+const isPendingWith = (state: FactoryState, coordinator: NodeId): boolean =>
+  state.role === 'member' && state.coordinator === coordinator && state.phase !== 'live' && state.phase !== 'aborted';

@@ -1,0 +1,96 @@
+/** Which of the node's channels are factory channels, for hooks that must answer in milliseconds: from memory. */
+import type { ChannelId, NodeId, Sat } from '../../blip/brands.js';
+import { factoryEarlyWarningTime } from '../../factory-core/exit-plan.js';
+import type { FactoryChannelFacts } from '../../factory-core/htlc-policy.js';
+import { fundingStatus, mayCarryHtlcs } from '../../factory-core/live/custody.js';
+import type { Branch } from '../../factory-core/live/state.js';
+import type { Channel, Lightning } from '../lightning/lightning.js';
+import type { Engine } from './engine.js';
+import { isClosing, liveOf, type FactoryState } from './factory.js';
+
+export interface FactoryChannel {
+  readonly state: Extract<FactoryState, { phase: 'live' }>;
+  readonly branch: Branch;
+}
+
+export class ChannelBook {
+  /** Short channel ids and aliases, factory channels' and others', as CLN last listed them. */
+  private aliases = new Map<string, ChannelId>();
+  private refreshing: Promise<void> | undefined;
+
+  constructor(
+    private readonly engine: Engine,
+    private readonly lightning: Pick<Lightning, 'channels'>,
+  ) {}
+
+  byChannelId(id: ChannelId): FactoryChannel | undefined {
+    for (const { state } of this.engine.all()) {
+      const branch = liveOf(state)?.branches.find((b) => b.channelId === id);
+      if (branch && state.phase === 'live') return { state, branch };
+    }
+    return undefined;
+  }
+
+  /** A name CLN has not listed before is looked up once more: the channel may be new, or its leaf just confirmed. */
+  async byAlias(alias: string): Promise<FactoryChannel | undefined> {
+    if (!this.hasLive()) return undefined;
+    if (!this.aliases.has(alias)) await this.refresh();
+    const id = this.aliases.get(alias);
+    return id === undefined ? undefined : this.byChannelId(id);
+  }
+
+  /** By channel id, short channel id or alias, as an operator may name it. */
+  byAny(name: string): Promise<FactoryChannel | undefined> {
+    const known = this.byChannelId(name as ChannelId);
+    return known ? Promise.resolve(known) : this.byAlias(name);
+  }
+
+  hasLive(): boolean {
+    return this.engine.all().some(({ state }) => state.phase === 'live');
+  }
+
+  private refresh(): Promise<void> {
+    this.refreshing ??= this.load().finally(() => {
+      this.refreshing = undefined;
+    });
+    return this.refreshing;
+  }
+  private async load(): Promise<void> {
+    const names = (c: Channel) => [c.shortChannelId, c.localAlias].filter((n) => n !== undefined).map((n) => [n, c.channelId] as const);
+    this.aliases = new Map((await this.lightning.channels()).flatMap(names));
+  }
+
+  /** The largest early warning of the factories whose channels can be paid over now, and how an invoice names those channels. */
+  async forInvoice(): Promise<{ readonly earlyWarning: number; readonly hints: readonly string[] } | undefined> {
+    const usable = this.engine.all().flatMap(({ state }) => {
+      if (state.phase !== 'live') return [];
+      return state.live.branches.filter((b) => mayCarryHtlcs(state.live, b, isClosing(state))).map((branch) => ({ state, branch }));
+    });
+    if (usable.length === 0) return undefined;
+    const earlyWarning = Math.max(...usable.map(({ state }) => factoryEarlyWarningTime(state.live.spec)));
+    // The LSP is reached over its announced channels; a member only over the LSP.
+    const mine = new Set(usable.filter(({ state }) => state.role === 'member').map(({ branch }) => branch.channelId));
+    if (mine.size === 0) return { earlyWarning, hints: [] };
+    const channels = await this.lightning.channels();
+    const hints = channels.filter((c) => mine.has(c.channelId) && c.connected && c.state === 'CHANNELD_NORMAL').flatMap((c) => c.remoteAlias ?? c.shortChannelId ?? []);
+    return { earlyWarning, hints };
+  }
+
+  /** The open we have told the coordinator to expect from it, if this is one (architecture 6). */
+  expects(peer: NodeId, amount: Sat): boolean {
+    return this.engine.all().some(
+      ({ state }) =>
+        state.role === 'member' &&
+        state.phase === 'opening' &&
+        state.leaf.step === 'expecting' &&
+        state.coordinator === peer &&
+        state.invite.capacity === amount,
+    );
+  }
+}
+
+export const factsOf = ({ state, branch }: FactoryChannel): FactoryChannelFacts => ({
+  earlyWarning: factoryEarlyWarningTime(state.live.spec),
+  active: mayCarryHtlcs(state.live, branch, false),
+  frozen: isClosing(state) || (state.live.close !== undefined && fundingStatus(state.live).kind === 'confirmed'),
+});

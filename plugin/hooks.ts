@@ -1,0 +1,122 @@
+/** lightningd's questions, answered from the engine's memory. */
+import type { NodeId } from '../blip/brands.js';
+import { decideHtlc } from '../factory-core/htlc-policy.js';
+import type { App } from './app.js';
+import { factsOf } from './engine/channel-book.js';
+import {
+  ACCEPT_ZERO_CONF,
+  htlcAnswer,
+  raiseInvoiceCltv,
+  readBlockAdded,
+  readCommand,
+  readCustomMessage,
+  readHtlc,
+  readOpenChannel,
+  readPeerId,
+  refuseCommand,
+  rejectOpen,
+  replaceParams,
+  splicedChannel,
+  SPLICING_COMMANDS,
+} from './lightning/hooks.js';
+import { FACTORY_MESSAGE_TYPE } from '../blip/factory-message.js';
+import type { Subscription } from './runtime/definition.js';
+import { CONTINUE, type HookAnswers, type Hooks } from './runtime/hooks.js';
+import type { JsonObject } from './runtime/json.js';
+
+/** BOLT 4 `temporary_node_failure`. */
+const TEMPORARY_NODE_FAILURE = '2002';
+const INVALID_REQUEST = -32600;
+
+/** `app` is undefined until `init` is through, and stays so when the plugin could not start. */
+export const hooks = (app: () => App | undefined): Hooks => ({
+  custommsg: {
+    filters: [FACTORY_MESSAGE_TYPE],
+    fallback: CONTINUE,
+    handle: (params) => {
+      const { peer, message } = readCustomMessage(params);
+      // The answer first: lightningd holds the peer's next message until then.
+      setImmediate(() => app()?.context.inbox.receive(peer, message));
+      return CONTINUE;
+    },
+  },
+  openchannel: {
+    fallback: CONTINUE,
+    handle: (params) => {
+      const open = readOpenChannel(params);
+      if (app()?.book.expects(open.peer, open.amount) !== true) return CONTINUE;
+      // Architecture 3.2: a push aborts the node when the leaf confirms.
+      if (open.pushed !== 0n) return rejectOpen('a factory channel must not push');
+      return open.private ? ACCEPT_ZERO_CONF : rejectOpen('a factory channel is not announced');
+    },
+  },
+  htlc_accepted: {
+    // Without an answer in time, an HTLC that might be unsafe is not taken on.
+    fallback: () => (app()?.book.hasLive() === true ? { result: 'fail', failure_message: TEMPORARY_NODE_FAILURE } : CONTINUE),
+    handle: (params) => htlc(app(), params),
+  },
+  rpc_command: {
+    filters: ['invoice', ...SPLICING_COMMANDS],
+    fallback: CONTINUE,
+    handle: (params) => command(app(), params),
+  },
+});
+
+const htlc = async (app: App | undefined, params: JsonObject): Promise<HookAnswers['htlc_accepted']> => {
+  if (app?.book.hasLive() !== true) return CONTINUE;
+  const event = readHtlc(params);
+  const incoming = await app.book.byAlias(event.incoming.shortChannelId);
+  const { forward } = event;
+  const outgoing = forward?.channelId !== undefined ? app.book.byChannelId(forward.channelId) : await byName(app, forward?.shortChannelId);
+  const decision = decideHtlc({
+    height: Math.max(event.height, app.context.engine.currentHeight()),
+    amount: event.amount,
+    cltvExpiry: event.cltvExpiry,
+    ...(incoming ? { incoming: factsOf(incoming) } : {}),
+    ...(forward
+      ? {
+          forward: {
+            ...(forward.cltvExpiry === undefined ? {} : { cltvExpiry: forward.cltvExpiry }),
+            ...(outgoing ? { channel: factsOf(outgoing) } : {}),
+          },
+        }
+      : {}),
+  });
+  if (decision.result === 'fail') app.log('info', `HTLC ${event.paymentHash.slice(0, 16)}… refused: ${decision.why}`);
+  return htlcAnswer(decision);
+};
+const byName = (app: App, name: string | undefined) => (name === undefined ? undefined : app.book.byAlias(name));
+
+const command = async (app: App | undefined, params: JsonObject): Promise<HookAnswers['rpc_command']> => {
+  if (app?.book.hasLive() !== true) return CONTINUE;
+  const called = readCommand(params);
+  const spliced = splicedChannel(called);
+  if (spliced !== undefined) {
+    const channel = await app.book.byAny(spliced);
+    return channel ? refuseCommand(INVALID_REQUEST, `${spliced} is a factory channel: a splice would force-close it on both sides`) : CONTINUE;
+  }
+  const invoice = await app.book.forInvoice();
+  if (!invoice) return CONTINUE;
+  const raised = raiseInvoiceCltv(called.params, invoice.earlyWarning, app.cltvFinal, invoice.hints);
+  return raised ? replaceParams(called, raised) : CONTINUE;
+};
+
+export const subscriptions = (app: () => App | undefined): Readonly<Record<string, Subscription>> => ({
+  connect: async (params) => connected(app(), readPeerId('connect', params)),
+  disconnect: (params) => {
+    app()?.context.peers.disconnected(readPeerId('disconnect', params));
+  },
+  block_added: (params) => {
+    readBlockAdded(params);
+    app()?.poll();
+  },
+});
+
+/** bLIP-56: `supported_factory_protocols` to every peer with the feature bit; then whatever a ceremony waits for. */
+export const connected = async (app: App | undefined, peer: NodeId): Promise<void> => {
+  if (!app) return;
+  const known = await app.context.lightning.peer(peer);
+  if (known?.connected !== true || !known.supportsFactories) return;
+  app.messenger.announce(peer);
+  app.context.engine.peerConnected(peer);
+};

@@ -1,0 +1,61 @@
+/** The plugin, as lightningd starts it. */
+import { FACTORY_FEATURE_BITS, FACTORY_MESSAGE_TYPE } from '../blip/index.js';
+import { createApp, openPluginStore, type App } from './app.js';
+import { factoryClose } from './commands/close.js';
+import type { Context } from './commands/context.js';
+import { factoryCreate } from './commands/create.js';
+import { ErrorCode, fail } from './commands/errors.js';
+import { factoryExit } from './commands/exit.js';
+import { factoryList, factoryStatus } from './commands/status.js';
+import { factoryPlan, factoryTree } from './commands/tree.js';
+import { factoryVerify } from './commands/verify.js';
+import { connected, hooks, subscriptions } from './hooks.js';
+import { createLightning } from './lightning/cln.js';
+import { OPTIONS } from './options.js';
+import { createPlugin } from './runtime/plugin.js';
+import { runPlugin } from './runtime/run.js';
+import { StoreError } from './store/errors.js';
+
+let app: App | undefined;
+const running = (): App | undefined => app;
+const context = (): Context => app?.context ?? fail(ErrorCode.Unavailable, 'the plugin is still starting');
+
+const plugin = createPlugin({
+  name: 'cln-factory',
+  options: OPTIONS,
+  featurebits: { node: FACTORY_FEATURE_BITS, init: FACTORY_FEATURE_BITS },
+  custommessages: [FACTORY_MESSAGE_TYPE],
+  methods: {
+    'factory-create': factoryCreate(context),
+    'factory-status': factoryStatus(context),
+    'factory-list': factoryList(context),
+    'factory-close': factoryClose(context),
+    'factory-exit': factoryExit(context),
+    'factory-plan': factoryPlan(context),
+    'factory-tree': factoryTree(context),
+    'factory-verify': factoryVerify(context),
+  },
+  hooks: hooks(running),
+  subscriptions: subscriptions(running),
+  onInit: async ({ options, rpc }) => {
+    const lightning = createLightning(rpc);
+    const log = plugin.log.bind(plugin);
+    const info = await lightning.info();
+    try {
+      const store = openPluginStore(info, options);
+      const starting = await createApp(lightning, info, store, options, log);
+      await starting.start();
+      app = starting;
+    } catch (error) {
+      // Fail closed: a node without its factory database must not go on as if it had no factories.
+      if (error instanceof StoreError) return { disable: `${error.culprit}: ${error.message}` };
+      throw error;
+    }
+    // Peers that are connected already (a restart of the plugin alone).
+    for (const peer of await lightning.peers()) if (peer.connected) await connected(app, peer.id);
+    return undefined;
+  },
+  onShutdown: () => app?.stop(),
+});
+
+await runPlugin(plugin);

@@ -57,7 +57,7 @@ describe('a leaf', () => {
     const mine = buildPath(withStock, 1).slot;
     const build = (slot: Prevout) => () => buildLeaf(withStock, 1, slot, channelScript(1));
     expect(build(buildPath(withStock, 2).slot)).toThrow(TreeError);
-    expect(build({ ...mine, amount: sat(mine.amount - 1n) })).toThrow(TreeError);
+    for (const off of [-1n, 1n]) expect(build({ ...mine, amount: sat(mine.amount + off) })).toThrow(TreeError);
   });
 
   test('is not built for a script it cannot afford, nor for nobody', () => {
@@ -101,7 +101,10 @@ describe('a stock', () => {
   test("is not swept when it is dust after the fee, or somebody else's", () => {
     const leaf = leafOf(withStock);
     const stock = prevoutOf(leaf.txid, leaf.tx, 1);
-    expect(() => buildStockSweep(withStock, 1, { ...stock, amount: sat(500n) }, payoutScript(9), 3_000)).toThrow(TreeError);
+    const { fee } = buildStockSweep(withStock, 1, stock, payoutScript(9), 3_000);
+    const holding = (amount: bigint) => () => buildStockSweep(withStock, 1, { ...stock, amount: sat(amount) }, payoutScript(9), 3_000);
+    expect(holding(fee + 330n)).not.toThrow();
+    expect(holding(fee + 329n)).toThrow(TreeError);
     expect(() => buildStockSweep(withStock, 2, stock, payoutScript(9), 3_000)).toThrow(TreeError);
     const sweep = buildStockSweep(withStock, 1, stock, payoutScript(9), 3_000);
     expect(() => signedSweepHex(sweep, '00' as ReturnType<typeof schnorrSignature>)).toThrow(TreeError);
@@ -127,6 +130,7 @@ describe('a close', () => {
   test('does not pay nobody, more than there is, or dust', () => {
     const output = { amount: sat(1_000n), script: payoutScript(0) };
     expect(() => buildClose(withStock, [])).toThrow(TreeError);
+    expect(buildClose(withStock, [{ ...output, amount: withStock.fundingAmount }]).fee).toBe(0n);
     expect(() => buildClose(withStock, [output, { ...output, amount: withStock.fundingAmount }])).toThrow(TreeError);
     expect(() => buildClose(withStock, [output, { ...output, amount: sat(329n) }])).toThrow(TreeError);
   });

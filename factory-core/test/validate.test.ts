@@ -18,7 +18,7 @@ import {
   type SpecExpectation,
   type Validation,
 } from '../validate.js';
-import { alike, arbitrarySpec, client, expectationOf, fund, payoutScript, publicKey, REGTEST, specFor } from './support/factory.js';
+import { alike, arbitrarySpec, client, expectationOf, fund, payoutScript, planFor, publicKey, REGTEST, specFor } from './support/factory.js';
 import { leaves, mutationsOf } from './support/mutations.js';
 
 const policy = defaultPolicy(REGTEST);
@@ -142,6 +142,37 @@ describe('a roster', () => {
     const strange = replaced(0, { payoutScript: script(`5120${'00'.repeat(31)}05`) });
     expect(validate(strange)).toBeUndefined();
     expect(buildTree(strange).distribution.tx.outputs[0]?.script).toBe(`5120${'00'.repeat(31)}05`);
+  });
+});
+
+describe('a plan, before it is funded', () => {
+  const plan = planFor({ clients: alike(5), fanouts: [2, 3] });
+  // Its chain and its choice of everything are the coordinator's own: what is left is whether it is sound.
+  const unsound = mutationsOf(plan).filter((m) => !m.plausible && m.path !== 'terms.chainHash');
+
+  test.each(unsound.map((m) => [m.path, m.what, m] as const))('%s: %s is refused, by name', (path, _what, { value }) => {
+    expect([path, ...(path === 'startHeight' ? ['expiryHeight'] : [])]).toContain(validatePlan(value, policy)?.field);
+  });
+
+  test.each(Object.keys(DEFAULT_TERMS_BOUNDS))('terms.%s is bounded', (name) => {
+    const terms = { ...plan.terms, [name]: 10_000_000 };
+    expect(validatePlan({ ...plan, terms }, policy)?.field).toBe(`terms.${name}`);
+  });
+
+  test('has heights, not times', () => {
+    const until = (expiryHeight: number) => ({ ...plan, startHeight: expiryHeight - 4_320 - 432 - 432, expiryHeight });
+    expect(validatePlan(until(499_999_999), policy)).toBeUndefined();
+    expect(validatePlan(until(500_000_000), policy)?.field).toBe('expiryHeight');
+  });
+
+  test('may have the least amounts there are', () => {
+    const roster = plan.roster.map((entry) => ({ ...entry, capacity: policy.capacity.min, stock: sat(330n) }));
+    expect(validatePlan({ ...plan, roster }, policy)).toBeUndefined();
+  });
+
+  test('with a key off the curve is refused', () => {
+    const roster = plan.roster.map((entry, i) => (i === 3 ? { ...entry, key: `02${'00'.repeat(31)}05` as PubKey } : entry));
+    expect(validatePlan({ ...plan, roster }, policy)?.field).toBe('roster[3].key');
   });
 });
 

@@ -1,6 +1,7 @@
 /** The plugin put together: store, engine, effects, chain, and what the commands work with. */
 import { randomFillSync } from 'node:crypto';
 import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { sat, type NodeId } from '../blip/brands.js';
 import { defaultPolicy } from '../factory-core/validate.js';
 import { createFollower, type Follower } from './chain/follower.js';
@@ -39,6 +40,9 @@ export interface App {
 
 /** CLN tells of blocks; this is for what it does not tell (a reorganisation to the same height). */
 const POLL_MS = 30_000;
+
+/** What is left of lightningd's patience is for closing the database. */
+const STOP_MS = 2_000;
 
 const random = (bytes: number): Uint8Array => randomFillSync(new Uint8Array(bytes));
 
@@ -136,9 +140,10 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
     startHeight: () => undefined,
   });
   const poll = (): void => {
-    follower.poll().catch((error: unknown) => log('unusual', `following the chain: ${error instanceof Error ? error.message : String(error)}`));
+    follower.poll().catch((error: unknown) => stopped || log('unusual', `following the chain: ${error instanceof Error ? error.message : String(error)}`));
   };
   let timer: NodeJS.Timeout | undefined;
+  let stopped = false;
 
   return {
     context,
@@ -163,11 +168,13 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
       timer = setInterval(poll, POLL_MS);
     },
     stop: async () => {
+      stopped = true;
       clearInterval(timer);
       outbox.stop();
       performer.stop();
       problem ??= 'the plugin is stopping';
-      await follower.stop();
+      // The node may have stopped answering already; a block that is not stored now comes again.
+      await Promise.race([follower.stop(), pause(STOP_MS)]);
       store.close();
     },
   };

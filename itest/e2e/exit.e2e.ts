@@ -30,7 +30,7 @@ describe('leaving alone', () => {
     for (const client of cluster.clients) await cluster.pay(cluster.lsp, client, 300_000_000);
     await cluster.settled();
   }, 240_000);
-  afterAll(() => cluster?.stop(), 240_000);
+  afterAll(() => cluster.stop(), 240_000);
 
   test('a client leaves while the LSP is offline, without a coin of its own', async () => {
     const client = cluster.client(0);
@@ -87,7 +87,7 @@ describe('distribution', () => {
     });
     factory = await activeFactory(cluster, { stock: 100_000n });
   }, 240_000);
-  afterAll(() => cluster?.stop(), 240_000);
+  afterAll(() => cluster.stop(), 240_000);
 
   test('one client alone, at expiry: everybody is paid its whole slot', async () => {
     await cluster.lsp.stop();

@@ -23,8 +23,16 @@ export const createFactory = (cluster: Cluster, options: CreateOptions = {}): Pr
     ...options.more,
   });
 
+/** `connect` returns on one side before the other has noticed. */
+export const lspSees = (cluster: Cluster, clients: readonly LightningNode[] = cluster.clients): Promise<boolean> =>
+  cluster.lsp.waitFor('its clients to be connected', async (lsp) => {
+    const { peers } = await lsp.call('listpeers');
+    return clients.every((c) => peers.some((p) => p.id === c.id && p.connected));
+  });
+
 /** Created, confirmed and active on every side. */
 export const activeFactory = async (cluster: Cluster, options: CreateOptions = {}): Promise<LightningResults['factory-create']> => {
+  await lspSees(cluster, options.clients);
   const created = await createFactory(cluster, options);
   await cluster.confirm(created.funding_txid);
   for (const node of [cluster.lsp, ...(options.clients ?? cluster.clients)]) {

@@ -15,7 +15,7 @@ describe('a factory of three clients', () => {
   beforeAll(async () => {
     cluster = await Cluster.start({ clients: 3, plugin: { lsp: { 'factory-min-depth': 1 }, client: {} }, options: { 'cltv-delta': 40 } });
   }, 240_000);
-  afterAll(() => cluster?.stop(), 240_000);
+  afterAll(() => cluster.stop(), 240_000);
 
   test('dry_run tells everything and touches nothing', async () => {
     const { lsp, clients } = cluster;

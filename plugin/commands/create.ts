@@ -73,10 +73,11 @@ const create = async (ctx: Context, p: CreateParams, command: CommandContext): P
   return finished(ctx, id, command, request);
 };
 
-const requestKey = (p: CreateParams, requestId: string): RequestKey => {
-  const { request_id: _, ...rest } = p;
-  return { requestId, command: 'factory-create', digest: digest(rest) };
-};
+const requestKey = (p: CreateParams, requestId: string): RequestKey => ({
+  requestId,
+  command: 'factory-create',
+  digest: digest({ ...p, request_id: null }),
+});
 
 /** Architecture 12.16: the same request again gets the first's result, never a second factory. */
 const known = (ctx: Context, request: RequestKey): { readonly instanceId: InstanceId; readonly result?: JsonObject } | undefined => {

@@ -6,9 +6,11 @@ import { param, type Param } from '../runtime/params.js';
 const UNITS: Readonly<Record<string, bigint>> = { msat: 1n, sat: 1_000n, btc: 100_000_000_000n };
 const AMOUNT = /^(\d{1,18})(?:\.(\d{1,11}))?(msat|sat|btc)?$/;
 
+/** lightning-cli hands numbers over as numbers. Anything that is neither is nothing. */
+const textOf = (value: JsonValue): string => (typeof value === 'string' ? value : typeof value === 'number' || typeof value === 'bigint' ? value.toString() : '');
+
 const readSat = (value: JsonValue): Sat => {
-  const text = typeof value === 'string' ? value.trim().toLowerCase() : typeof value === 'number' || typeof value === 'bigint' ? String(value) : '';
-  const match = AMOUNT.exec(text);
+  const match = AMOUNT.exec(textOf(value).trim().toLowerCase());
   const unit = match?.[3] ?? 'sat';
   const fraction = match?.[2] ?? '';
   // A fraction makes sense for bitcoin only.
@@ -27,14 +29,14 @@ export const factoryIdParam: Param<InstanceId> = param.custom((value, field) => 
 
 /** sat per 1,000 vB, as CLN's feerates are: `2000perkb`, `500perkw`, or a bare number of sat/kvB. */
 export const feerateParam: Param<number> = param.custom((value) => {
-  const match = /^(\d{1,9})(perkb|perkw)?$/.exec(String(value));
+  const match = /^(\d{1,9})(perkb|perkw)?$/.exec(textOf(value));
   if (!match?.[1]) throw new Error('expected a feerate: sat per 1,000 vB, or like "2000perkb", "500perkw"');
   return match[2] === 'perkw' ? Number(match[1]) * 4 : Number(match[1]);
 });
 
 /** `5x5x6`, or `[5,5,6]`. */
 export const shapeParam: Param<readonly number[]> = param.custom((value) => {
-  const parts = Array.isArray(value) ? value.map(String) : String(value as string).split('x');
+  const parts = Array.isArray(value) ? (value as readonly JsonValue[]).map(textOf) : textOf(value).split('x');
   if (parts.length < 1 || parts.length > 9 || !parts.every((p) => /^\d{1,3}$/.test(p))) throw new Error('expected fan-outs, root first, like "5x5x6"');
   return parts.map(Number);
 });

@@ -79,10 +79,11 @@ export class Outbox {
 
   private async run(job: Job): Promise<void> {
     const { id, instanceId, effect, abort } = job;
-    while (!abort.signal.aborted && !this.stopped) {
+    const over = (): boolean => abort.signal.aborted || this.stopped;
+    while (!over()) {
       const outcome = await this.attempt(job);
       // Cancelled meanwhile: whatever came of it, somebody cleans up after it.
-      if (abort.signal.aborted || !this.jobs.has(id)) return;
+      if (over() || !this.jobs.has(id)) return;
       const refused = outcome.kind === 'done' ? this.finish(job, outcome.event) : outcome.reason;
       if (refused === undefined) return;
       job.attempts += 1;

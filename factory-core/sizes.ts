@@ -37,9 +37,8 @@ export const keySpendVsize = (scripts: readonly Script[], extraWitness = 0): num
   return Math.ceil((FRAME_WEIGHT + bytes * 4 + extraWitness) / 4);
 };
 
-/** Virtual size, in vB, of a split with `children` children: 68 + 43 × children + 13. */
-export const splitVsize = (children: number): number =>
-  Math.ceil(FRAME_WEIGHT / 4 + compactSizeLength(children + 1) + children * P2TR_OUTPUT_VSIZE + ANCHOR_OUTPUT_VSIZE);
+/** Virtual size, in vB, of a split with `children` children (at most 16, so that their count takes one byte). */
+export const splitVsize = (children: number): number => FRAME_WEIGHT / 4 + 1 + children * P2TR_OUTPUT_VSIZE + ANCHOR_OUTPUT_VSIZE;
 
 /** Virtual size, in vB, of a leaf; without stock it has one output less. */
 export const leafVsize = (withStock: boolean): number => LEAF_VSIZE - (withStock ? 0 : P2TR_OUTPUT_VSIZE);

@@ -127,7 +127,11 @@ describe('a shape that does not fit', () => {
     expect(() => shapeNodes(n, fanouts)).toThrow(ShapeError);
   });
 
-  test('and so is a member that does not exist', () => {
+  test('is not planned for a number of clients that no factory has', () => {
+    for (const n of [0, 1, 2.5, MAX_CLIENTS + 1, NaN]) expect(() => planShape(n)).toThrow(ShapeError);
+  });
+
+  test('has no path for a member that does not exist', () => {
     expect(() => pathNodes(5, [5], 5)).toThrow(RangeError);
     expect(() => pathNodes(5, [5], -1)).toThrow(RangeError);
   });

@@ -123,7 +123,7 @@ describe('every tree', () => {
     );
   });
 
-  test("has the versions, lock times and sequences of architecture 4", () => {
+  test('has the versions, lock times and sequences of architecture 4', () => {
     fc.assert(
       fc.property(arbitrarySpec, (spec) => {
         const { splits, distribution } = buildTree(spec);
@@ -168,10 +168,9 @@ describe('what does not add up is not built', () => {
   });
 });
 
-describe('speed', () => {
-  test('the requirement of a plan needs the root key only, a path the keys on it', () => {
-    const spec = specFor({ clients: alike(9), fanouts: [3, 3] });
-    const path = buildPath(spec, 4);
+describe('a path', () => {
+  test('is the splits that cover the member, and its slot', () => {
+    const path = buildPath(specFor({ clients: alike(9), fanouts: [3, 3] }), 4);
     expect(path.splits.map(({ from, to }) => [from, to])).toEqual([
       [0, 9],
       [3, 6],

@@ -151,8 +151,14 @@ export class LightningNode {
     await this.waitFor(`block ${height}`, async () => (await this.call('getinfo')).blockheight >= height);
   }
 
+  /** Connects; returns when the peer has noticed, too. */
   async connect(peer: LightningNode): Promise<void> {
     await this.call('connect', { id: peer.id, host: '127.0.0.1', port: peer.port });
+    await peer.waitForPeer(this);
+  }
+
+  async waitForPeer(peer: LightningNode): Promise<void> {
+    await this.waitFor(`${peer.name} to be connected`, async () => (await this.call('listpeers')).peers.some(({ id, connected }) => id === peer.id && connected));
   }
 
   /** Channels, with one peer if given. */

@@ -7,6 +7,7 @@ import { AbortCode } from '../protocol/abort-codes.js';
 import type { FactoryPlan } from '../model.js';
 import { planShape } from '../shape.js';
 import { fundingRequirement } from '../transactions.js';
+import { defaultPolicy, validatePlan } from '../validate.js';
 import type { Aborted, Arming, CoordinatorState, Env, Excluded, Inviting, Member, Opening, Preparing, Signing } from './state.js';
 import { coordinatorLeaf } from './leaf.js';
 
@@ -126,7 +127,7 @@ export const retry = (state: Signing | Opening | Arming, reason: string, env: En
 export const memberIndex = (members: readonly Member[], nodeId: NodeId): number => members.findIndex((m) => m.nodeId === nodeId);
 
 /** Everyone who is to be in it has joined: fix the plan, and choose the coins that pay for it. */
-export const startAttempt = (common: Base, members: readonly Member[], env: Env): Step<Preparing> => {
+export const startAttempt = (common: Base, members: readonly Member[], env: Env): Step<Preparing | Aborted> => {
   const { terms, instanceId, coordinatorKey, fanouts } = common.request;
   const plan: FactoryPlan = {
     instanceId,
@@ -137,6 +138,8 @@ export const startAttempt = (common: Base, members: readonly Member[], env: Env)
     startHeight: env.height,
     expiryHeight: env.height + terms.activeBlocks + terms.dyingBlocks + terms.settlingBlocks,
   };
+  const problem = validatePlan(plan, defaultPolicy(terms.chainHash));
+  if (problem) return step({ ...common, phase: 'aborted', reason: `${problem.field}: ${problem.reason}` });
   return step({ ...common, phase: 'preparing', members, plan }, [
     { kind: 'select_coins', attempt: common.attempt, amount: fundingRequirement(plan).amount },
     { kind: 'progress', text: `attempt ${String(common.attempt)}: preparing the funding for ${String(members.length)} clients`, done: 0, total: 0 },

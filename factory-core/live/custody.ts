@@ -1,8 +1,9 @@
 /** What the chain has made of a live factory: watching, and what follows from it. Pure functions of `Live`. */
 import type { Outpoint, Txid } from '../../blip/brands.js';
-import type { ChainEvent } from '../protocol/effects.js';
+import type { ChainEvent, ConfirmedTx } from '../protocol/effects.js';
+import { fundingPrevout } from '../transactions.js';
 import { channelOutpoint, closeOf, distributionOf, exitPath, outpointKey, rootOf, stockOutpoint } from './paths.js';
-import type { Branch, Live } from './state.js';
+import type { Branch, ChainView, Live } from './state.js';
 
 /** Which outputs and transactions concern this factory. */
 export const watched = (live: Live): { readonly outpoints: readonly Outpoint[]; readonly txids: readonly Txid[] } => {
@@ -21,8 +22,8 @@ export const onChain = (live: Live, event: ChainEvent): Live => {
   if (event.type === 'block_connected') {
     const spends = { ...chain.spends };
     for (const s of event.spends) spends[outpointKey(s.outpoint)] = { by: s.by, height: event.height };
-    const funded = event.confirmed.includes(live.spec.funding.txid);
-    const funding = funded ? { fundingHeight: event.height, everFunded: true } : {};
+    const found = event.confirmed.find((tx) => tx.txid === live.spec.funding.txid);
+    const funding = found ? fundedBy(live, found, event.height) : {};
     return { ...live, chain: { ...chain, tip: event.height, spends, ...funding } };
   }
   // Whatever was in that block or above it is unconfirmed again (architecture 12.11: fail closed).
@@ -30,6 +31,17 @@ export const onChain = (live: Live, event: ChainEvent): Live => {
   const spends = Object.fromEntries(Object.entries(chain.spends).filter(([, s]) => s.height < event.height));
   const still = fundingHeight !== undefined && fundingHeight < event.height ? { fundingHeight } : {};
   return { ...live, chain: { ...rest, ...still, tip: event.height - 1, spends } };
+};
+
+/**
+ * Architecture 12.2: the root is bound to outpoint, amount and *recomputed* script. A coordinator names the outpoint before
+ * anyone can see the transaction; only the block shows whether it pays to all of us.
+ */
+const fundedBy = (live: Live, tx: ConfirmedTx, height: number): Partial<ChainView> => {
+  const expected = fundingPrevout(live.spec);
+  const output = tx.outputs[live.spec.funding.vout];
+  if (output?.script === expected.script && output.amount === expected.amount) return { fundingHeight: height, everFunded: true };
+  return { badFunding: output?.script === expected.script ? 'the funding output has another amount' : 'the funding output does not pay to all members' };
 };
 
 export const depthOf = (live: Live, height: number): number => live.chain.tip - height + 1;

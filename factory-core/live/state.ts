@@ -22,6 +22,8 @@ export interface ChainView {
   readonly fundingHeight?: number;
   /** The funding transaction has been in a block, if only in one that was reorganised away: from here on nobody calls it off. */
   readonly everFunded: boolean;
+  /** The funding transaction is in a block and does not pay what it should: this factory never was one. */
+  readonly badFunding?: string;
   /** `txid:vout` → the transaction that spent it. */
   readonly spends: Readonly<Record<string, { readonly by: Txid; readonly height: number }>>;
 }

@@ -132,6 +132,9 @@ const onLive = (state: MemberLive, event: Event, env: MemberEnv): Step<MemberSta
     case 'block_connected':
     case 'block_disconnected': {
       const { live, effects } = retire(onChain(state.live, event));
+      if (live.chain.badFunding !== undefined && chain.badFunding === undefined) {
+        effects.push({ kind: 'log', level: 'broken', text: `${live.chain.badFunding}: the coordinator cheats; nothing goes over this channel` });
+      }
       if (!live.chain.everFunded && live.chain.tip > spec.startHeight + FUNDING_PATIENCE) {
         return step({ ...commonOf(state), phase: 'aborted', reason: 'the funding transaction never appeared' });
       }

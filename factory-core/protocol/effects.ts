@@ -125,6 +125,10 @@ export type Event =
   | { readonly type: 'close_requested'; readonly feerate: number }
   | { readonly type: 'abort_requested'; readonly reason: string };
 
+export interface ConfirmedTx {
+  readonly txid: Txid;
+  readonly outputs: readonly { readonly amount: Sat; readonly script: Script }[];
+}
 export interface Spend {
   readonly outpoint: Outpoint;
   readonly by: Txid;
@@ -135,8 +139,8 @@ export type ChainEvent =
       readonly height: number;
       /** Watched outputs spent in this block. */
       readonly spends: readonly Spend[];
-      /** Watched transactions in this block. */
-      readonly confirmed: readonly Txid[];
+      /** Watched transactions in this block, with their outputs: a txid alone does not say what it pays to whom. */
+      readonly confirmed: readonly ConfirmedTx[];
     }
   | { readonly type: 'block_disconnected'; readonly height: number };
 

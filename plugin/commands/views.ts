@@ -141,6 +141,7 @@ const liveView = (state: LiveState, around: Surroundings): JsonObject => {
       vout: spec.funding.vout,
       amount_msat: spec.fundingAmount * 1000n,
       status: funding.kind,
+      ...(chain.badFunding === undefined ? {} : { problem: chain.badFunding }),
       ...(funding.kind === 'unconfirmed' ? {} : { depth: funding.depth }),
       ...(funding.kind === 'spent' ? { spent_by: funding.by, spending_txid: funding.txid } : {}),
     },

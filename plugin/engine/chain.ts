@@ -58,5 +58,5 @@ const toCore = (event: ChainEvent, mine: ReturnType<typeof watched> | undefined)
   const spends = event.txs.flatMap((tx) =>
     tx.inputs.filter((o: Outpoint) => outpoints.has(outpointKey(o))).map((outpoint) => ({ outpoint, by: tx.txid })),
   );
-  return { type: 'block_connected', height: event.height, spends, confirmed: event.txs.map((tx) => tx.txid).filter((id) => txids.has(id)) };
+  return { type: 'block_connected', height: event.height, spends, confirmed: event.txs.filter((tx) => txids.has(tx.txid)) };
 };

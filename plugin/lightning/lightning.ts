@@ -284,13 +284,20 @@ export interface CloseResult {
 }
 
 export interface ChannelApi {
-  /** Zero-conf, unannounced, no push, and no reserve asked of the peer; answers the channel output's script. Then `openComplete` or `openCancel`. */
+  /**
+   * Zero-conf, unannounced, no push; answers the channel output's script. Then `openComplete` or `openCancel`. The reserve asked
+   * for is 0, which CLN raises to its dust limit: 546 sat on either side. `unavailable`: another opening with this peer is under way.
+   */
   openStart(request: OpenStartRequest): Promise<{ readonly script: Script }>;
-  /** Idempotent: nothing to cancel is success. */
+  /**
+   * Ends an opening that `openStart` began. Idempotent: nothing of ours to cancel is success. Openings do not survive a restart of
+   * the node or a disconnection.
+   */
   openCancel(peer: NodeId): Promise<void>;
   /**
    * `funding_created`, withheld: CLN takes the transaction for unpublished until `arm`. `fundingTx` is passed unsigned on
-   * purpose (`sendpsbt` skips a channel whose PSBT is final already). The channel output is found by script and amount.
+   * purpose (`sendpsbt` skips a channel whose PSBT is final already). The channel output is found by script and amount. The
+   * channel may be in CHANNELD_AWAITING_LOCKIN for a moment after this.
    */
   openComplete(request: { readonly peer: NodeId; readonly fundingTx: Signable }): Promise<{ readonly channelId: ChannelId }>;
   /**
@@ -301,10 +308,17 @@ export interface ChannelApi {
   arm(fundingTx: SignedTx): Promise<void>;
   /** Open and closing channels; those CLN has forgotten are not here. */
   channels(filter?: ChannelFilter): Promise<readonly Channel[]>;
+  /** Resolves when the close is negotiated or forced; `unavailable` when that takes longer than a minute: CLN then goes on by itself. */
   closeChannel(request: CloseRequest): Promise<CloseResult>;
-  /** Drops a withheld channel (mutual close). Idempotent: a channel that is gone is success; one that is armed is `rejected`. */
+  /**
+   * Drops a withheld channel: by agreement, or when the peer is away or silent, without (seconds later; the peer's side then ends as
+   * AWAITING_UNILATERAL instead of CLOSINGD_COMPLETE). Idempotent: a channel that is gone is success; one that is armed is `rejected`.
+   */
   forgetWithheld(channelId: ChannelId): Promise<void>;
-  /** Quiescence (`stfu_channels`): no HTLC moves until `thaw`. All of them or an error. */
+  /**
+   * Quiescence (`stfu_channels`): no HTLC moves until `thaw`. All of them or an error. It ends with the connection, silently:
+   * after a reconnection the channel is thawed on both sides. An HTLC offered meanwhile waits and fails back at the thaw.
+   */
   freeze(channels: readonly ChannelId[]): Promise<void>;
   /** Idempotent. */
   thaw(channels: readonly ChannelId[]): Promise<void>;

@@ -84,6 +84,10 @@ const DURABLE: Readonly<Record<DurableEffect['kind'], true>> = {
   retire_channel: true,
   send_funding: true,
 };
+/** Giving back what an attempt took is wanted whatever becomes of later attempts: it is never cancelled. */
+const CLEANUP: ReadonlySet<Effect['kind']> = new Set(['release_funding', 'discard_channels', 'retire_channel']);
+export const isCancellable = (effect: Effect): boolean => isDurable(effect) && !CLEANUP.has(effect.kind);
+
 export const isDurable = (effect: Effect): effect is DurableEffect => effect.kind in DURABLE;
 
 /** What a channel looks like to its node, as far as we must know. */

@@ -3,7 +3,7 @@
  * asks for (architecture 1). `dispatch` is synchronous, so events of one node never interleave.
  */
 import type { InstanceId, NodeId } from '../../blip/brands.js';
-import { isDurable, type DurableEffect, type Effect, type Event, type VolatileEffect } from '../../factory-core/protocol/effects.js';
+import { isCancellable, isDurable, type DurableEffect, type Effect, type Event, type VolatileEffect } from '../../factory-core/protocol/effects.js';
 import type { PlanBounds } from '../../factory-core/validate.js';
 import type { Signer } from '../../factory-core/musig/index.js';
 import type { Log } from '../runtime/definition.js';
@@ -81,7 +81,7 @@ export class Engine {
     const next = advance(factory, event, this.height, this.parts.bounds);
     const unchanged = next.state === factory.state && next.effects.length === 0 && next.signOnce === undefined;
     if (unchanged && done === undefined) return;
-    const cancelled = next.cancelPending === true ? this.pendingOf(instanceId).filter((id) => id !== done) : [];
+    const cancelled = next.cancelPending === true ? this.cancellable(instanceId).filter((id) => id !== done) : [];
     this.commit(factory, next.state, next.effects, { event: event.type }, {
       ...(done === undefined ? {} : { done }),
       ...(next.signOnce ? { signOnce: next.signOnce } : {}),
@@ -108,7 +108,7 @@ export class Engine {
     });
     const changed = steps.filter(({ factory, next }) => next.state !== factory.state);
     const durable = steps.flatMap(({ factory, next }) => outboxItems(factory.instanceId, next.effects));
-    const cancelled = steps.flatMap(({ factory, next }) => (next.cancelPending === true ? this.pendingOf(factory.instanceId) : []));
+    const cancelled = steps.flatMap(({ factory, next }) => (next.cancelPending === true ? this.cancellable(factory.instanceId) : []));
     const applied = this.parts.store.apply({
       journal: { event: chain.type },
       states: changed.map(({ factory, next }) => write(factory, next.state)),
@@ -125,8 +125,9 @@ export class Engine {
     for (const { factory, next } of steps) this.performAll(factory.instanceId, next.effects);
   }
 
-  private pendingOf(instanceId: InstanceId): readonly number[] {
-    return this.parts.store.pending().filter((item) => item.instanceId === instanceId).map((item) => item.id);
+  private cancellable(instanceId: InstanceId): readonly number[] {
+    const wanted = this.parts.store.pending().filter((item) => item.instanceId === instanceId && isCancellable(item.effect as DurableEffect));
+    return wanted.map((item) => item.id);
   }
 
   /** Stores, then performs. Nothing leaves this node before what it depends on is durable (architecture 12.8). */

@@ -168,6 +168,18 @@ export const raiseInvoiceCltv = (params: CommandParams, earlyWarning: number, de
   return list;
 };
 
+/**
+ * A `getroutes` call's parameters (xpay asks askrene so) such that the HTLC on the first hop, a factory channel, lives long
+ * enough: bLIP-56 wants that of the sender. A larger final delta raises every hop's, as xpay's own shadow delta does; the
+ * final node's payload is not made of it. undefined: it is enough already, or not xpay's form.
+ */
+export const raiseRouteCltv = (params: CommandParams, earlyWarning: number): CommandParams | undefined => {
+  const asked = isObject(params) ? readCltv(params['final_cltv']) : undefined;
+  if (asked === undefined || !isObject(params)) return undefined;
+  const cltv = invoiceCltv(earlyWarning, asked);
+  return cltv === asked ? undefined : { ...params, final_cltv: cltv };
+};
+
 /** Commands that splice, which force-closes a virtual channel on both sides (lightningd-facts), and what names the channel. */
 const SPLICING: ReadonlyMap<string, string> = new Map([
   ['splice_init', 'channel_id'],

@@ -7,6 +7,7 @@ import {
   ACCEPT_ZERO_CONF,
   htlcAnswer,
   raiseInvoiceCltv,
+  raiseRouteCltv,
   readBlockAdded,
   readCommand,
   readCustomMessage,
@@ -56,7 +57,7 @@ export const hooks = (app: () => App | undefined): Hooks => ({
     handle: (params) => htlc(app(), params),
   },
   rpc_command: {
-    filters: ['invoice', ...SPLICING_COMMANDS],
+    filters: ['invoice', 'getroutes', ...SPLICING_COMMANDS],
     fallback: CONTINUE,
     handle: (params) => command(app(), params),
   },
@@ -94,6 +95,11 @@ const command = async (app: App | undefined, params: JsonObject): Promise<HookAn
   if (spliced !== undefined) {
     const channel = await app.book.byAny(spliced);
     return channel ? refuseCommand(INVALID_REQUEST, `${spliced} is a factory channel: a splice would force-close it on both sides`) : CONTINUE;
+  }
+  if (called.method === 'getroutes') {
+    const early = app.book.earlyWarningOfOwn();
+    const raised = early === undefined ? undefined : raiseRouteCltv(called.params, early);
+    return raised ? replaceParams(called, raised) : CONTINUE;
   }
   const invoice = await app.book.forInvoice();
   if (!invoice) return CONTINUE;

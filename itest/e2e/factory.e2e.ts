@@ -13,7 +13,7 @@ describe('a factory of three clients', () => {
   let cluster: Cluster;
   let factoryId = '';
   beforeAll(async () => {
-    cluster = await Cluster.start({ clients: 3, plugin: { lsp: { 'factory-min-depth': 1 }, client: {} }, options: { 'cltv-delta': 40 } });
+    cluster = await Cluster.start({ clients: 3, plugin: { lsp: { 'factory-min-depth': 1 }, client: {} } });
   }, 240_000);
   afterAll(() => cluster.stop(), 240_000);
 

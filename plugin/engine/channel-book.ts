@@ -60,12 +60,22 @@ export class ChannelBook {
     this.aliases = new Map((await this.lightning.channels()).flatMap(names));
   }
 
-  /** The largest early warning of the factories whose channels can be paid over now, and how an invoice names those channels. */
-  async forInvoice(): Promise<{ readonly earlyWarning: number; readonly hints: readonly string[] } | undefined> {
-    const usable = this.engine.all().flatMap(({ state }) => {
+  /** Of the factories this node is a member of, and can pay over: what a payment's first hop needs (bLIP-56). */
+  earlyWarningOfOwn(): number | undefined {
+    const own = this.usable().filter(({ state }) => state.role === 'member');
+    return own.length === 0 ? undefined : Math.max(...own.map(({ state }) => factoryEarlyWarningTime(state.live.spec)));
+  }
+
+  private usable(): readonly FactoryChannel[] {
+    return this.engine.all().flatMap(({ state }) => {
       if (state.phase !== 'live') return [];
       return state.live.branches.filter((b) => mayCarryHtlcs(state.live, b, isClosing(state))).map((branch) => ({ state, branch }));
     });
+  }
+
+  /** The largest early warning of the factories whose channels can be paid over now, and how an invoice names those channels. */
+  async forInvoice(): Promise<{ readonly earlyWarning: number; readonly hints: readonly string[] } | undefined> {
+    const usable = this.usable();
     if (usable.length === 0) return undefined;
     const earlyWarning = Math.max(...usable.map(({ state }) => factoryEarlyWarningTime(state.live.spec)));
     // The LSP is reached over its announced channels; a member only over the LSP.

@@ -19,8 +19,8 @@ export const challenge = (xOfR: Uint8Array, xOfKey: Uint8Array, message: Uint8Ar
 
 /** BIP-340 `Verify` for a key that is a point already (with even y, not infinity). Never throws. */
 export const verifySchnorrPoint = (signature: Uint8Array, message: Uint8Array, key: Point): boolean => {
-  if (signature.length !== 2 * SCALAR_BYTES) return false;
   const xOfR = signature.subarray(0, SCALAR_BYTES);
+  // Of another length than 64 bytes there is no second half of 32.
   const s = scalarFromBytes(signature.subarray(SCALAR_BYTES));
   if (s === undefined) return false;
   const e = challenge(xOfR, xBytes(key), message);

@@ -3,6 +3,7 @@
  * (architecture 11: secret nonces are never stored). What it holds sits in closures: there is nothing to serialise, and
  * a copy of the object shares the same nonces, each of which signs once.
  */
+import { sha256 } from '@noble/hashes/sha2.js';
 import { bytesToHex, concatBytes, hexToBytes, utf8ToBytes } from '@noble/hashes/utils.js';
 import {
   type AggregateNonce,
@@ -61,8 +62,9 @@ export const createSigner = (secretKey: Uint8Array, random: (n: number) => Uint8
 
   const freshRandom = (): Uint8Array => {
     const rand = random(32);
-    const seen = bytesToHex(rand);
-    if (rand.length !== 32 || seen === lastRandom) throw new MusigError('bad_randomness', 'expected 32 fresh random bytes');
+    // Its hash is kept, not itself: with the secret key, which may be handed over one day, it would give the nonce away.
+    const seen = bytesToHex(sha256(rand));
+    if (seen === lastRandom) throw new MusigError('bad_randomness', 'the random bytes repeat themselves');
     lastRandom = seen;
     return rand;
   };

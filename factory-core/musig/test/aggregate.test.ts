@@ -20,6 +20,7 @@ import {
 import type { Signable } from '../../model.js';
 import { negateScalar, ORDER, pointFromBytes, scalarFromBytes, scalarToBytes } from '../../secp256k1.js';
 import { taprootOutput } from '../../taproot.js';
+import { keyOf, valuesOf } from '../aggregate.js';
 import {
   aggregateKeys,
   aggregateNonces,
@@ -141,6 +142,22 @@ describe('aggregateKeys', () => {
   test('a key and its negative, in any order, are a set like another: MuSig2 does not let them cancel', () => {
     const negative = pubKey(`${keys[0]!.startsWith('02') ? '03' : '02'}${keys[0]!.slice(2)}`);
     expect(aggregateKeys([keys[0]!, negative]).script).not.toBe(aggregateKeys([negative, keys[0]!]).script);
+  });
+});
+
+describe('session values', () => {
+  test('are one set per key, message and aggregate nonce; the memo mixes nothing up', () => {
+    const { s, aggregate, nonces } = sessionOf(3);
+    const rooted = signableOf(s.signers, undefined, hex(hashOf('a root')));
+    const all = [
+      valuesOf(keyOf(s), s, aggregate),
+      valuesOf(keyOf(rooted), rooted, aggregate),
+      valuesOf(keyOf(s), { ...s, sighash: hex(hashOf('another sighash')) }, aggregate),
+      valuesOf(keyOf(s), s, aggregateNonces(nonces.slice(1))),
+    ];
+    expect(new Set(all.map(({ e }) => e)).size).toBe(4);
+    expect(new Set(all.map(({ b }) => b)).size).toBe(4);
+    expect(valuesOf(keyOf(s), s, aggregate)).toBe(all[0]);
   });
 });
 
@@ -333,6 +350,9 @@ describe('findCulprits', () => {
     const other = sessionOf(4, 'another transaction');
     expect(refusal(() => findCulprits(s, other.aggregate, nonces, partials))).toMatchObject({ code: 'aggregate_mismatch' });
     expect(refusal(() => findCulprits(s, aggregate, nonces.slice(1), partials))).toMatchObject({ code: 'aggregate_mismatch' });
+    // One nonce that happens to be the sum is not four that add up to it.
+    const sum = publicNonce(aggregate);
+    expect(refusal(() => findCulprits(s, aggregate, [sum], partials))).toMatchObject({ code: 'aggregate_mismatch' });
     expect(refusal(() => findCulprits(s, '00' as AggregateNonce, nonces, partials))).toMatchObject({ code: 'bad_aggregate_nonce' });
     expect(refusal(() => findCulprits(s, aggregate, replaced(nonces, 1, '00' as PublicNonce), partials))).toMatchObject({ code: 'bad_nonce', index: 1 });
     const foreign = { ...s, tx: { ...s.tx, prevout: { ...s.tx.prevout, script: script('51024e73') } } };

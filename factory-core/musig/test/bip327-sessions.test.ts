@@ -2,7 +2,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { xBytes } from '../../secp256k1.js';
 import type { KeyAggContext } from '../key-agg.js';
-import { nonceAgg, SecretNonce } from '../nonce.js';
+import { nonceAgg, nonceGen, SecretNonce } from '../nonce.js';
 import { verifySchnorr } from '../schnorr.js';
 import { keyPair, partialAgg, partialSign, partialVerify, sessionValues } from '../session.js';
 import { bytes, contextOf, expectedError, pick, refusal, type TweakCase, upper, type VectorError, vectors } from './bip327.js';
@@ -87,6 +87,29 @@ describe('sign_verify_vectors', () => {
     const nonces = pick(file.pnonces, v.nonce_indices);
     const message = bytes(file.msgs[v.msg_index]!);
     expect(refusal(() => verify(bytes(v.sig), nonces, keys, contextOf(keys), message, v.signer_index))).toMatchObject(expectedError(v.error));
+  });
+});
+
+describe('partial verification of what is malformed', () => {
+  const pair = keyPair(new Uint8Array(32).fill(1));
+  const context = contextOf([pair.publicKey]);
+  const { secret, publicNonce } = nonceGen(new Uint8Array(32).fill(2), pair);
+  const values = sessionValues(context, publicNonce, new Uint8Array(32));
+  const partial = partialSign(secret, pair, context, values);
+  const notOnCurve = bytes(`02${'05'.padStart(64, '0')}`);
+
+  test('is false, never an error', () => {
+    const { publicKey } = pair;
+    expect(partialVerify(partial, publicNonce, publicKey, context, values)).toBe(true);
+    for (const bad of [new Uint8Array(0), publicNonce.slice(1), Uint8Array.of(...publicNonce, 0), Uint8Array.of(...notOnCurve, ...notOnCurve), new Uint8Array(66)]) {
+      expect(partialVerify(partial, bad, publicKey, context, values)).toBe(false);
+    }
+    for (const bad of [new Uint8Array(0), notOnCurve, keyPair(new Uint8Array(32).fill(3)).publicKey]) {
+      expect(partialVerify(partial, publicNonce, bad, context, values)).toBe(false);
+    }
+    for (const bad of [new Uint8Array(0), partial.slice(1), Uint8Array.of(0, ...partial)]) {
+      expect(partialVerify(bad, publicNonce, publicKey, context, values)).toBe(false);
+    }
   });
 });
 

@@ -27,6 +27,12 @@ describe('Memo', () => {
     expect(memo.size).toBe(2);
   });
 
+  test('what is asked for again takes no more room than before', () => {
+    const { computed, get } = counting(4);
+    ['aa', 'bb', 'bb', 'bb', 'aa'].forEach(get);
+    expect(computed).toEqual(['aa', 'bb']);
+  });
+
   test('makes room for a long key, also for one beyond the bound', () => {
     const { memo, get } = counting(4);
     ['a', 'b', 'c', 'd'].forEach(get);

@@ -1,7 +1,7 @@
 /** The capability to sign: each secret nonce once, for what it was made for, and never outside the process (rule 5). */
 import { inspect } from 'node:util';
 import { describe, expect, jest, test } from '@jest/globals';
-import { bytesToHex } from '@noble/hashes/utils.js';
+import { bytesToHex, concatBytes, hexToBytes, utf8ToBytes } from '@noble/hashes/utils.js';
 import { aggregateNonce, type AggregateNonce, hex, type PartialSignature, script, txid } from '../../../blip/brands.js';
 import { publicKeyOf } from '../../keys.js';
 import type { Signable } from '../../model.js';
@@ -77,10 +77,20 @@ describe('nonces', () => {
       made('1', signableOf(s.signers, undefined, hex(hashOf('a root')))),
     ];
     expect(new Set(nonces).size).toBe(nonces.length);
-    // Another secret key under the same randomness: nothing else differs.
-    const input = { publicKey: keyPair(secretOf('alice')).publicKey };
-    const withKey = (secretKey: Uint8Array): string => bytesToHex(nonceGen(fixed(32), { ...input, secretKey }).publicNonce);
-    expect(withKey(secretOf('alice'))).not.toBe(withKey(secretOf('bob')));
+  });
+
+  test('are those of BIP-327 NonceGen with all its inputs', () => {
+    const { s } = two();
+    const rand = secretOf('rand');
+    const { secretKey, publicKey } = keyPair(secretOf('alice'));
+    const expected = nonceGen(rand, {
+      publicKey,
+      secretKey,
+      aggregateKey: hexToBytes(aggregateKeys(s.signers).outputKey),
+      message: hexToBytes(s.sighash),
+      extra: concatBytes(hexToBytes(s.txid), utf8ToBytes('attempt 7')),
+    });
+    expect(createSigner(secretKey, () => rand).nonce('attempt 7', s)).toBe(bytesToHex(expected.publicNonce));
   });
 
   test.each([
@@ -265,6 +275,8 @@ describe('nothing secret leaves the object', () => {
       return this.map(() => value);
     });
     const { secret } = nonceGen(secretOf('rand'), { publicKey: keyPair(secretOf('alice')).publicKey });
+    // The bytes that the holder's copy was made from.
+    expect(overwritten.map((bytes) => bytes.length)).toContain(97);
     overwritten.length = 0;
     secret.destroy();
     secret.destroy();

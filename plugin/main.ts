@@ -1,14 +1,9 @@
 /** The plugin, as lightningd starts it. */
 import { FACTORY_FEATURE_BITS, FACTORY_MESSAGE_TYPE } from '../blip/index.js';
 import { createApp, openPluginStore, type App } from './app.js';
-import { factoryClose } from './commands/close.js';
+import { commands } from './commands/commands.js';
 import type { Context } from './commands/context.js';
-import { factoryCreate } from './commands/create.js';
 import { ErrorCode, fail } from './commands/errors.js';
-import { factoryExit } from './commands/exit.js';
-import { factoryList, factoryStatus } from './commands/status.js';
-import { factoryPlan, factoryTree } from './commands/tree.js';
-import { factoryVerify } from './commands/verify.js';
 import { connected, hooks, subscriptions } from './hooks.js';
 import { createLightning } from './lightning/cln.js';
 import { OPTIONS } from './options.js';
@@ -25,16 +20,7 @@ const plugin = createPlugin({
   options: OPTIONS,
   featurebits: { node: FACTORY_FEATURE_BITS, init: FACTORY_FEATURE_BITS },
   custommessages: [FACTORY_MESSAGE_TYPE],
-  methods: {
-    'factory-create': factoryCreate(context),
-    'factory-status': factoryStatus(context),
-    'factory-list': factoryList(context),
-    'factory-close': factoryClose(context),
-    'factory-exit': factoryExit(context),
-    'factory-plan': factoryPlan(context),
-    'factory-tree': factoryTree(context),
-    'factory-verify': factoryVerify(context),
-  },
+  methods: commands(context),
   hooks: hooks(running),
   subscriptions: subscriptions(running),
   onInit: async ({ options, rpc }) => {

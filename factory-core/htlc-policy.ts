@@ -2,7 +2,7 @@
  * Which HTLCs a factory channel may carry (architecture 6): none that would expire before the channel's owner can be on
  * chain, none while the factory is not active or the channel is frozen. Pure; asked for every HTLC, so it stores nothing.
  */
-import { hex, type Hex, type Msat } from '../blip/brands.js';
+import { hex, type ChannelId, type Hex, type Msat } from '../blip/brands.js';
 
 /** What the decision needs to know of a factory channel. An ordinary channel has none of it: pass undefined. */
 export interface FactoryChannelFacts {
@@ -29,11 +29,14 @@ export interface HtlcFacts {
     readonly cltvExpiry?: number;
     /** The channel it would go over, if it is a factory channel. */
     readonly channel?: FactoryChannelFacts;
+    /** Other channels to the same peer that could carry it, best first: CLN chooses by balance and knows nothing of factories. */
+    readonly others?: readonly { readonly channelId: ChannelId; readonly channel?: FactoryChannelFacts }[];
   };
 }
 
 export type HtlcDecision =
-  | { readonly result: 'continue' }
+  /** `forwardTo`: over another channel to the same peer than CLN has chosen. */
+  | { readonly result: 'continue'; readonly forwardTo?: ChannelId }
   /** `failure`: a BOLT 4 failure message, type and data. `why` is for the log. */
   | { readonly result: 'fail'; readonly failure: Hex; readonly why: string };
 
@@ -74,16 +77,19 @@ const failureOf = (problem: Problem, { forward, amount, height }: HtlcFacts): He
   return hex(INCORRECT_OR_UNKNOWN_PAYMENT_DETAILS + uint(amount, 8) + uint(BigInt(height), 4));
 };
 
+const refuse = (side: string, { problem, why }: { readonly problem: Problem; readonly why: string }, facts: HtlcFacts): HtlcDecision => ({
+  result: 'fail',
+  failure: failureOf(problem, facts),
+  why: `${side} HTLC: ${why}`,
+});
+
 /** What to do with an incoming HTLC, and the one it would cause. */
 export const decideHtlc = (facts: HtlcFacts): HtlcDecision => {
   const { height, cltvExpiry, incoming, forward } = facts;
-  const sides = [
-    { side: 'incoming', channel: incoming, expiry: cltvExpiry },
-    { side: 'outgoing', channel: forward?.channel, expiry: forward?.cltvExpiry },
-  ] as const;
-  for (const { side, channel, expiry } of sides) {
-    const found = channel && problemOf(channel, height, expiry);
-    if (found) return { result: 'fail', failure: failureOf(found.problem, facts), why: `${side} HTLC: ${found.why}` };
-  }
-  return { result: 'continue' };
+  const wrongIn = incoming && problemOf(incoming, height, cltvExpiry);
+  if (wrongIn) return refuse('incoming', wrongIn, facts);
+  const wrongOut = forward?.channel && problemOf(forward.channel, height, forward.cltvExpiry);
+  if (!wrongOut) return { result: 'continue' };
+  const other = forward.others?.find(({ channel }) => !channel || !problemOf(channel, height, forward.cltvExpiry));
+  return other ? { result: 'continue', forwardTo: other.channelId } : refuse('outgoing', wrongOut, facts);
 };

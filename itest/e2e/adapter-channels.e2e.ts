@@ -59,6 +59,12 @@ describe('the adapter: virtual channels', () => {
     if (found === undefined) throw new Error(`no channel ${id}`);
     return found;
   };
+  /** lightningd reconnects by itself, too: the two attempts may get into each other's way. */
+  const reconnected = (node: LightningNode): Promise<boolean> =>
+    lspNode.waitFor(`a connection to ${node.name}`, async () => {
+      await lspNode.connect(node);
+      return (await lsp.peer(idOf(node)))?.connected;
+    });
   /** The script CLN's database holds for a channel; it may need a moment until it does. */
   const audited = (side: Lightning, { funding: outpoint }: Channel): Promise<Script> =>
     clientNode.waitFor('the channel in the database', async () => {
@@ -127,7 +133,7 @@ describe('the adapter: virtual channels', () => {
     expect(await failure(lsp.freeze([id]))).toBe('not_connected');
     await lsp.thaw([id]);
     await clientNode.resume();
-    await lspNode.connect(clientNode);
+    await reconnected(clientNode);
     await lsp.releaseFunding(second);
     await cluster().usable(lspNode, id);
     await cluster().usable(clientNode, id);
@@ -139,8 +145,8 @@ describe('the adapter: virtual channels', () => {
     expect((await channel(lsp, id)).withheld).toBe(false);
     expect(await failure(lsp.forgetWithheld(id))).toBe('rejected');
     await lspNode.restart();
-    await lspNode.connect(clientNode);
-    await lspNode.connect(cluster().outsider);
+    await reconnected(clientNode);
+    await reconnected(cluster().outsider);
     expect((await channel(lsp, id)).withheld).toBe(false);
     await cluster().usable(cluster().outsider, (await cluster().outsider.channels())[0]!.channel_id);
     await cluster().usable(lspNode, id);
@@ -228,23 +234,31 @@ describe('the adapter: virtual channels', () => {
     // Quiescence ends with the connection, and nobody is told.
     await lsp.freeze([id]);
     await lspNode.call('disconnect', { id: clientNode.id, force: true });
-    await lspNode.connect(clientNode);
+    await reconnected(clientNode);
     await cluster().usable(lspNode, id);
     await cluster().usable(clientNode, id);
     await cluster().pay(cluster().outsider, clientNode, 1_000_000);
   });
 
-  test('two channels with one peer: freezing one leaves the other', async () => {
+  test('two channels with one peer: one is frozen, payments take the other', async () => {
+    await cluster().settled();
     const second = await prepare(sat(1_000_000n));
     const opened = await open(second, sat(1_000_000n));
     await cluster().usable(clientNode, opened.id);
     await cluster().usable(lspNode, opened.id);
+    const { localAlias } = await channel(lsp, opened.id);
+    const facts = lspToy.factoryChannels.get(id)!;
     const { invoices } = clientToy;
-    clientToy.invoices = { earlyWarning: EARLY_WARNING, aliases: [(await channel(client, opened.id)).remoteAlias!] };
+    clientToy.invoices = { earlyWarning: EARLY_WARNING, aliases: [localAlias!, (await channel(client, opened.id)).remoteAlias!] };
     await lsp.freeze([id]);
-    // From the outside: xpay at the LSP itself might choose the frozen one, and end its quiescence after 30 s by disconnecting.
+    lspToy.factoryChannels.set(id, { ...facts, frozen: true });
+    // lightningd prefers the channel with more in it, whichever the sender names.
+    await expect(cluster().pay(cluster().outsider, clientNode, 1_000_000)).rejects.toThrow(/temporary_channel_failure/);
+    expect(lspToy.htlcs.at(-1)!.forward).toMatchObject({ channelId: id, shortChannelId: localAlias });
+    lspToy.others = [{ channelId: opened.id }];
     await cluster().pay(cluster().outsider, clientNode, 1_000_000);
     await lsp.thaw([id]);
+    lspToy.factoryChannels.set(id, facts);
     clientToy.invoices = invoices;
     await cluster().settled();
     expect((await channel(client, opened.id)).toUs).toBe(1_000_000n);

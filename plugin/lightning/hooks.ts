@@ -65,7 +65,7 @@ export interface HtlcEvent {
     /** What the sender names: for an unannounced channel, our alias for it. */
     readonly shortChannelId?: string;
     readonly nextNode?: NodeId;
-    /** The channel lightningd would take; absent when it knows none. */
+    /** The channel lightningd would take: of those to that peer the one it finds best, named or not. Absent when it knows none. */
     readonly channelId?: ChannelId;
   };
 }
@@ -99,8 +99,10 @@ export const readHtlc = (params: JsonObject): HtlcEvent => {
   };
 };
 
-export const htlcAnswer = (decision: HtlcDecision): HookAnswers['htlc_accepted'] =>
-  decision.result === 'continue' ? { result: 'continue' } : { result: 'fail', failure_message: decision.failure };
+export const htlcAnswer = (decision: HtlcDecision): HookAnswers['htlc_accepted'] => {
+  if (decision.result === 'fail') return { result: 'fail', failure_message: decision.failure };
+  return { result: 'continue', ...(decision.forwardTo === undefined ? {} : { forward_to: decision.forwardTo }) };
+};
 
 // --- rpc_command ------------------------------------------------------------------------------------------------------
 

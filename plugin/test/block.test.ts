@@ -43,7 +43,7 @@ describe('a block', () => {
     expect(rest).toEqual([]);
     expect(coinbase!.txid).toBe('4a5e1e4baab89f3a32518a88c31bc87f618f76673e2cc77ab2127b7afdeda33b');
     expect(coinbase!.inputs()).toEqual([]);
-    expect(coinbase!.outputs()).toEqual([{ amount: 5_000_000_000n, script: expect.stringMatching(/^4104678a.{126}ac$/) }]);
+    expect(coinbase!.outputs()).toEqual([{ amount: 5_000_000_000n, script: expect.stringMatching(/^4104678a.{124}ac$/) }]);
     expect(coinbase!.raw).toBe(GENESIS.slice(162));
   });
 

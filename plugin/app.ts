@@ -11,6 +11,7 @@ import { consume, Watch } from './engine/chain.js';
 import { ChannelBook } from './engine/channel-book.js';
 import { Engine } from './engine/engine.js';
 import type { FactoryState } from './engine/factory.js';
+import { guard } from './engine/guardian.js';
 import { Inbox } from './engine/inbox.js';
 import { factorySigner, Joining } from './engine/joining.js';
 import { Messenger } from './engine/messenger.js';
@@ -140,7 +141,7 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
     startHeight: () => undefined,
   });
   const poll = (): void => {
-    follower.poll().catch((error: unknown) => stopped || log('unusual', `following the chain: ${error instanceof Error ? error.message : String(error)}`));
+    follower.poll().then(() => guard({ engine, lightning, log })).catch((error: unknown) => stopped || log('unusual', `following the chain: ${error instanceof Error ? error.message : String(error)}`));
   };
   let timer: NodeJS.Timeout | undefined;
   let stopped = false;

@@ -3,8 +3,10 @@ import type { NodeId } from '../blip/brands.js';
 import { decideHtlc } from '../factory-core/htlc-policy.js';
 import type { App } from './app.js';
 import { factsOf } from './engine/channel-book.js';
+import { isVirtual } from './engine/guardian.js';
 import {
   ACCEPT_ZERO_CONF,
+  commandParam,
   htlcAnswer,
   raiseInvoiceCltv,
   raiseRouteCltv,
@@ -19,6 +21,7 @@ import {
   replaceParams,
   splicedChannel,
   SPLICING_COMMANDS,
+  type CommandEvent,
 } from './lightning/hooks.js';
 import { FACTORY_MESSAGE_TYPE } from '../blip/factory-message.js';
 import type { Subscription } from './runtime/definition.js';
@@ -57,7 +60,7 @@ export const hooks = (app: () => App | undefined): Hooks => ({
     handle: (params) => htlc(app(), params),
   },
   rpc_command: {
-    filters: ['invoice', 'getroutes', ...SPLICING_COMMANDS],
+    filters: ['invoice', 'getroutes', 'close', ...SPLICING_COMMANDS],
     fallback: CONTINUE,
     handle: (params) => command(app(), params),
   },
@@ -96,6 +99,7 @@ const command = async (app: App | undefined, params: JsonObject): Promise<HookAn
     const channel = await app.book.byAny(spliced);
     return channel ? refuseCommand(INVALID_REQUEST, `${spliced} is a factory channel: a splice would force-close it on both sides`) : CONTINUE;
   }
+  if (called.method === 'close') return closing(app, called);
   if (called.method === 'getroutes') {
     const early = app.book.earlyWarningOfOwn();
     const raised = early === undefined ? undefined : raiseRouteCltv(called.params, early);
@@ -105,6 +109,15 @@ const command = async (app: App | undefined, params: JsonObject): Promise<HookAn
   if (!invoice) return CONTINUE;
   const raised = raiseInvoiceCltv(called.params, invoice.earlyWarning, app.cltvFinal, invoice.hints);
   return raised ? replaceParams(called, raised) : CONTINUE;
+};
+
+/** A channel that is not on chain yet cannot be closed by itself: the operator is told how. Our own closes come later. */
+const closing = async (app: App, called: CommandEvent): Promise<HookAnswers['rpc_command']> => {
+  const id = commandParam(called.params, 'id', 0);
+  const named = typeof id === 'string' ? await app.book.byAnyOrPeer(id) : undefined;
+  if (!named || !isVirtual(named.state.live, named.branch)) return CONTINUE;
+  const factory = named.state.live.spec.instanceId;
+  return refuseCommand(INVALID_REQUEST, `${String(id)} is a channel of factory ${factory}, not on chain: use factory-exit or factory-close`);
 };
 
 export const subscriptions = (app: () => App | undefined): Readonly<Record<string, Subscription>> => ({

@@ -3,7 +3,7 @@ import { AbortCode } from '../protocol/abort-codes.js';
 import type { Event, Step } from '../protocol/effects.js';
 import { step } from '../protocol/effects.js';
 import { onChain } from '../live/custody.js';
-import { plan, retire } from '../live/plan.js';
+import { plan, retire, sweeps } from '../live/plan.js';
 import { beginClose, onClosing } from './closing.js';
 import { memberIndex, sendTo } from './ceremony.js';
 import type { CoordinatorLive, CoordinatorState, Env } from './state.js';
@@ -13,7 +13,7 @@ export const onLive = (state: CoordinatorLive, event: Event, env: Env): Step<Coo
     case 'block_connected':
     case 'block_disconnected': {
       const { live, effects } = retire(onChain(state.live, event));
-      return step({ ...state, live }, [...plan(live, 'coordinator'), ...effects]);
+      return step({ ...state, live }, [...plan(live, 'coordinator'), ...sweeps(live, state.request.payoutScript), ...effects]);
     }
     case 'exit_requested': {
       const since = state.live.chain.tip;

@@ -3,9 +3,12 @@
  * until the chain shows that it is done; so there is nothing to lose in a crash, and doing it twice is harmless.
  */
 import type { SignedTx } from '../model.js';
+import type { Script } from '../../blip/brands.js';
+import { spendableFrom } from '../exit-plan.js';
 import type { Effect } from '../protocol/effects.js';
+import { prevoutOf } from '../transactions.js';
 import { branchStatus, fundingStatus } from './custody.js';
-import { closeOf, distributionOf, exitPath, outpointKey, rootOf } from './paths.js';
+import { closeOf, distributionOf, exitPath, leafOf, outpointKey, rootOf, stockOutpoint } from './paths.js';
 import type { Branch, Live } from './state.js';
 
 /** Blocks before expiry at which the coordinator publishes the root: that alone ends the distribution (architecture 3.5). */
@@ -56,6 +59,21 @@ const publish = (tx: SignedTx, why: string, deadline?: number): Effect => ({
   why,
   ...(deadline === undefined ? {} : { deadline }),
 });
+
+/**
+ * The coordinator's own money in branches that are on chain: stock nobody has bought, spendable by it alone once the
+ * relative lock has passed. Each is small; it goes to `destination` by itself.
+ */
+export const sweeps = (live: Live, destination: Script): Effect[] =>
+  live.branches.flatMap((branch) => {
+    const { signable: leaf } = leafOf(live, branch);
+    const outpoint = stockOutpoint(leaf);
+    const confirmed = live.chain.spends[outpointKey(leaf.tx.prevout.outpoint)];
+    if (!outpoint || confirmed?.by !== leaf.txid || live.chain.spends[outpointKey(outpoint)]) return [];
+    if (live.chain.tip < spendableFrom(confirmed.height, live.spec.terms.stockCsv)) return [];
+    const stock = prevoutOf(leaf.txid, leaf.tx, outpoint.vout);
+    return [{ kind: 'sweep_stock' as const, spec: live.spec, member: branch.member, stock, destination }];
+  });
 
 /**
  * The channels under a factory that has ended by close or distribution can never be published: close them in the node,

@@ -4,6 +4,7 @@
  * a copy of the object shares the same nonces, each of which signs once.
  */
 import { sha256 } from '@noble/hashes/sha2.js';
+import { schnorr } from '@noble/curves/secp256k1.js';
 import { bytesToHex, concatBytes, hexToBytes, utf8ToBytes } from '@noble/hashes/utils.js';
 import {
   type AggregateNonce,
@@ -12,9 +13,14 @@ import {
   type PubKey,
   publicNonce,
   type PublicNonce,
+  schnorrSignature,
+  type SchnorrSignature,
   type Txid,
 } from '../../blip/brands.js';
+import type { StockSweep } from '../leaf.js';
 import type { Signable } from '../model.js';
+import { sighashOf } from '../serialize.js';
+import { TAPSCRIPT } from '../taproot.js';
 import { type AggregateKey, keyOf, messageOf, toPartial, valuesOf } from './aggregate.js';
 import { MusigError } from './errors.js';
 import { nonceGen, type SecretNonce } from './nonce.js';
@@ -37,6 +43,11 @@ export interface Signer {
   sign(attempt: string, s: Signable, aggregate: AggregateNonce): PartialSignature;
   /** Forgets an attempt and overwrites its secret nonces. */
   drop(attempt: string): void;
+  /**
+   * Our key alone, for the script path of a stock (architecture 4). Nothing else: a signer that signs any message is an oracle.
+   * @throws MusigError `not_a_signer` when the stock is another coordinator's
+   */
+  signSweep(sweep: Pick<StockSweep, 'tx' | 'stock'>): SchnorrSignature;
 }
 
 /** A nonce with what it was made for. */
@@ -107,6 +118,11 @@ export const createSigner = (secretKey: Uint8Array, random: (n: number) => Uint8
       if (entry === undefined) throw new MusigError('nonce_absent', 'no nonce was made for this attempt and transaction');
       const values = valuesOf(key, s, aggregate);
       return toPartial(partialSign(entry.secret, pair, key.context, values));
+    },
+    signSweep({ tx, stock }: Pick<StockSweep, 'tx' | 'stock'>): SchnorrSignature {
+      if (!stock.leafScript.includes(publicKey.slice(2))) throw new MusigError('not_a_signer', 'our key is not in the stock’s script');
+      const sighash = sighashOf(tx, { script: stock.leafScript, version: TAPSCRIPT });
+      return schnorrSignature(bytesToHex(schnorr.sign(hexToBytes(sighash), pair.secretKey, freshRandom())));
     },
     drop(attempt: string): void {
       attempts.get(attempt)?.forEach((entry) => entry.secret.destroy());

@@ -18,7 +18,7 @@ import type {
   Txid,
 } from '../../blip/brands.js';
 import type { FactoryMessage } from '../../blip/messages.js';
-import type { Purpose, Signable, SignedTx } from '../model.js';
+import type { FactorySpec, Prevout, Purpose, Signable, SignedTx } from '../model.js';
 
 export type VolatileEffect =
   | { readonly kind: 'send'; readonly to: NodeId; readonly attempt: number; readonly message: FactoryMessage }
@@ -35,6 +35,8 @@ export type VolatileEffect =
       readonly deadline?: number;
       readonly why: string;
     }
+  /** Take back unsold stock by its script path, once its relative lock has passed (architecture 4). */
+  | { readonly kind: 'sweep_stock'; readonly spec: FactorySpec; readonly member: number; readonly stock: Prevout; readonly destination: Script }
   /** Close a channel whose funding has confirmed; skipped by the shell when it is closing already. */
   | { readonly kind: 'close_channel'; readonly peer: NodeId; readonly channelId: ChannelId; readonly unilateral: boolean }
   /** Gives `drained` when these channels carry no HTLC. */

@@ -25,7 +25,7 @@ describe('leaving alone', () => {
   let cluster: Cluster;
   let factoryId = '';
   beforeAll(async () => {
-    cluster = await Cluster.start({ clients: 3, outsider: false, plugin: { lsp: { 'factory-min-depth': 1 }, client: {} } });
+    cluster = await Cluster.start({ clients: 3, outsider: false, plugin: { lsp: { 'factory-min-depth': 1, 'factory-stock-csv': 20 }, client: {} } });
     factoryId = (await activeFactory(cluster, { stock: 100_000n })).factory_id;
     for (const client of cluster.clients) await cluster.pay(cluster.lsp, client, 300_000_000);
     await cluster.settled();
@@ -73,6 +73,16 @@ describe('leaving alone', () => {
     const client = cluster.client(2);
     await client.call('factory-exit', { factory_id: factoryId });
     await mineUntilPaid(cluster, client, 300_000_000);
+  });
+
+  test('the LSP takes back the stock of every branch that is on chain, after its relative lock', async () => {
+    const { lsp, bitcoind } = cluster;
+    const stocks = (await lsp.call('listpeerchannels')).channels.map((c) => ({ txid: c.funding_txid, vout: 1 }));
+    expect(stocks).toHaveLength(3);
+    await cluster.mine(20);
+    await bitcoind.waitForMempool(1);
+    await cluster.mine();
+    for (const { txid, vout } of stocks) expect(await bitcoind.spender(txid, vout, 60)).toBeDefined();
   });
 });
 

@@ -118,6 +118,14 @@ describe('a factory of three clients', () => {
     }
   });
 
+  test('an operator’s close of a channel that is not on chain is refused, and says what to do', async () => {
+    const [channel] = await cluster.client(0).channels(cluster.lsp);
+    for (const node of [cluster.lsp, cluster.client(0)]) {
+      const error = await rpcError(node.call('close', { id: channel!.channel_id }));
+      expect(error.message).toMatch(/factory-exit/);
+    }
+  });
+
   test('close: one transaction pays everyone to the satoshi, channels are retired', async () => {
     const { lsp, clients, bitcoind } = cluster;
     const due = await Promise.all(clients.map(async (c) => Math.ceil((await c.channels(lsp))[0]!.to_us_msat / 1000)));

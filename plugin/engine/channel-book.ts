@@ -45,6 +45,15 @@ export class ChannelBook {
     return known ? Promise.resolve(known) : this.byAlias(name);
   }
 
+  /** `close` also takes a peer's id, if there is one channel with it: then every channel counts, not ours alone. */
+  async byAnyOrPeer(name: string): Promise<FactoryChannel | undefined> {
+    const named = await this.byAny(name);
+    if (named) return named;
+    const withPeer = (await this.lightning.channels()).filter((c) => c.peer === name && c.state === 'CHANNELD_NORMAL');
+    const [only, another] = withPeer;
+    return only && !another ? this.byChannelId(only.channelId) : undefined;
+  }
+
   hasLive(): boolean {
     return this.engine.all().some(({ state }) => state.phase === 'live');
   }

@@ -8,6 +8,7 @@ import { closeAttempt, type Factory } from './factory.js';
 import type { Messenger } from './messenger.js';
 import type { Outcome } from './outbox.js';
 import { arm, audit, closeChannel, discardChannels, drain, openComplete, openStart, retireChannel } from './perform-channels.js';
+import { sweepStock } from './perform-sweep.js';
 import { prepareFunding, releaseFunding, selectCoins, sendFunding } from './perform-funding.js';
 
 export interface PerformerParts {
@@ -57,7 +58,7 @@ export class Performer {
   }
 
   volatile(factory: Factory, effect: Exclude<VolatileEffect, { kind: 'progress' | 'log' }>): void {
-    const { lightning, messenger, broadcaster, dispatch } = this.parts;
+    const { lightning, messenger, broadcaster, dispatch, log } = this.parts;
     const { instanceId } = factory;
     switch (effect.kind) {
       case 'send':
@@ -73,6 +74,9 @@ export class Performer {
       }
       case 'broadcast':
         broadcaster.publish(effect.tx, this.parts.height(), effect.deadline, effect.why);
+        return;
+      case 'sweep_stock':
+        this.run(instanceId, effect.kind, () => sweepStock(lightning, factory.signer, effect, log));
         return;
       case 'close_channel':
         this.run(instanceId, effect.kind, () => closeChannel(lightning, effect));

@@ -1,0 +1,69 @@
+/**
+ * Looks at CLN's channels with every block and begins the way out of those that cannot wait (architecture 6, 9): an HTLC
+ * near its limit, or a channel that CLN has failed, whose commitment is worth nothing before its leaf is on chain.
+ */
+import { branchStatus, fundingStatus } from '../../factory-core/live/custody.js';
+import { exitHeight, type PendingHtlc } from '../../factory-core/live/htlc-deadline.js';
+import { exitPath } from '../../factory-core/live/paths.js';
+import type { Branch, Live } from '../../factory-core/live/state.js';
+import type { Channel, Htlc, Lightning } from '../lightning/lightning.js';
+import type { Log } from '../runtime/definition.js';
+import type { Engine } from './engine.js';
+import { liveOf, type FactoryState } from './factory.js';
+
+export interface GuardianParts {
+  readonly engine: Engine;
+  readonly lightning: Pick<Lightning, 'channels'>;
+  readonly log: Log;
+}
+
+/** Called after every block. */
+export const guard = async ({ engine, lightning, log }: GuardianParts): Promise<void> => {
+  const watched = engine.all().filter(({ state }) => liveOf(state) !== undefined);
+  if (watched.length === 0) return;
+  const channels = new Map((await lightning.channels()).map((c) => [c.channelId, c]));
+  const height = engine.currentHeight();
+  for (const { instanceId, state } of watched) {
+    const live = liveOf(state);
+    if (!live) continue;
+    const leaving = live.branches.flatMap((branch) => {
+      const channel = channels.get(branch.channelId);
+      const why = channel && reasonToLeave(state, live, branch, channel, height);
+      if (why === undefined) return [];
+      log('unusual', `factory ${instanceId}: leaving with the channel of client ${branch.member}: ${why}`);
+      return [branch.member];
+    });
+    if (leaving.length > 0) engine.dispatch(instanceId, { type: 'exit_requested', members: leaving });
+  }
+};
+
+const reasonToLeave = (state: FactoryState, live: Live, branch: Branch, channel: Channel, height: number): string | undefined => {
+  const funding = fundingStatus(live);
+  if (live.exits[branch.member] || funding.kind === 'unconfirmed' || (funding.kind === 'spent' && funding.by !== 'tree')) return undefined;
+  const status = branchStatus(live, branch);
+  if (status.kind !== 'virtual' && status.kind !== 'publishing') return undefined;
+  if (channel.state === 'AWAITING_UNILATERAL') return 'lightningd has failed the channel';
+  // Closed between the two nodes: the closing transaction, too, needs the leaf. The coordinator may wait for expiry.
+  if (channel.state === 'CLOSINGD_COMPLETE' && state.role === 'member' && channel.toUs > 0n) return 'the channel was closed';
+  const left = exitPath(live, branch).length - (status.kind === 'publishing' ? status.confirmed : 0);
+  for (const htlc of channel.htlcs) {
+    const limit = exitHeight(pending(htlc), left, channel.connected);
+    if (limit !== undefined && height >= limit) return `an HTLC of ${htlc.amount} msat expires at ${htlc.expiry}`;
+  }
+  return undefined;
+};
+
+/** CLN's HTLC states: once removal has begun on one offered to us, the preimage (or the failure) is out. */
+const pending = (htlc: Htlc): PendingHtlc => ({
+  direction: htlc.direction,
+  expiry: htlc.expiry,
+  fulfilled: htlc.direction === 'in' && htlc.state.includes('_REMOVE_'),
+});
+
+/** Whether the operator's `close` is for a channel of a factory that is not on chain yet: that would strand both sides. */
+export const isVirtual = (live: Live, branch: Branch): boolean => {
+  const funding = fundingStatus(live);
+  const ended = funding.kind === 'spent' && funding.by !== 'tree';
+  const { kind } = branchStatus(live, branch);
+  return !ended && !live.retired && (kind === 'virtual' || kind === 'publishing');
+};

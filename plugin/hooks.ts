@@ -117,7 +117,7 @@ const closing = async (app: App, called: CommandEvent): Promise<HookAnswers['rpc
   const named = typeof id === 'string' ? await app.book.byAnyOrPeer(id) : undefined;
   if (!named || !isVirtual(named.state.live, named.branch)) return CONTINUE;
   const factory = named.state.live.spec.instanceId;
-  return refuseCommand(INVALID_REQUEST, `${String(id)} is a channel of factory ${factory}, not on chain: use factory-exit or factory-close`);
+  return refuseCommand(INVALID_REQUEST, `${named.branch.channelId} is a channel of factory ${factory}, not on chain: use factory-exit or factory-close`);
 };
 
 export const subscriptions = (app: () => App | undefined): Readonly<Record<string, Subscription>> => ({

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { RawTx, Transaction } from '@scure/btc-signer';
+import { Transaction } from '@scure/btc-signer';
 import fc from 'fast-check';
 
 import { script, txid } from '../../blip/brands.js';
@@ -28,6 +28,7 @@ const refusal = (body: () => unknown): ChainError => {
   }
   throw new Error('nothing was thrown');
 };
+const toHex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
 const walk = (hex: string) => [...parseBlock(hex).transactions()];
 /** Bytes as they lie before the transactions. */
 const HEADER = GENESIS.slice(0, 160);
@@ -72,16 +73,14 @@ describe('a block', () => {
       fc.property(fc.array(arbTx, { maxLength: 5 }), (specs) => {
         const txs = specs.map((s) => makeTx(s.inputs.map(([n, vout]) => op(n, vout)), s.outputs.map(([a, t]) => out(a, t)), s.witness, s.lockTime));
         const seen = walk(makeBlock(undefined, txs).hex).slice(1);
-        const theirs = txs.map(({ raw }) => RawTx.decode(Buffer.from(raw, 'hex')));
         seen.forEach((tx, i) => {
-          const other = theirs[i]!;
-          expect(tx.raw).toBe(txs[i]!.raw);
-          expect(tx.inputs()).toEqual(other.inputs.map((input) => ({ txid: Buffer.from(input.txid).toString('hex'), vout: input.index })));
-          expect(tx.outputs()).toEqual(other.outputs.map((o) => ({ amount: o.amount, script: Buffer.from(o.script).toString('hex') })));
-          const id = Transaction.fromRaw(Buffer.from(txs[i]!.raw, 'hex'), {
-            allowUnknownOutputs: true, allowUnknownInputs: true, disableScriptCheck: true, allowLegacyWitnessUtxo: true,
-          }).id;
-          expect(tx.txid).toBe(id);
+          const raw = txs[i]!.raw;
+          const theirs = Transaction.fromRaw(Buffer.from(raw, 'hex'), { allowUnknownOutputs: true, allowUnknownInputs: true, disableScriptCheck: true });
+          const inputs = Array.from({ length: theirs.inputsLength }, (_, n) => theirs.getInput(n));
+          const outputs = Array.from({ length: theirs.outputsLength }, (_, n) => theirs.getOutput(n));
+          expect([tx.raw, tx.txid]).toEqual([raw, theirs.id]);
+          expect(tx.inputs()).toEqual(inputs.map((input) => ({ txid: toHex(input.txid!), vout: input.index })));
+          expect(tx.outputs()).toEqual(outputs.map((o) => ({ amount: o.amount, script: toHex(o.script!) })));
         });
         expect(seen).toHaveLength(txs.length);
       }),
@@ -105,10 +104,10 @@ describe('a block', () => {
 
   test('whatever the bytes, the answer is a block or a ChainError', () => {
     const { hex } = makeBlock(undefined, [makeTx([op(1)], [out(5n, '51')], ['aa', '']), makeTx([op(2)], [out(6n, '52')])]);
-    const arbDamage = fc.array(fc.tuple(fc.integer({ min: 160, max: hex.length - 1 }), fc.constantFrom(...'0123456789abcdef')), { minLength: 1, maxLength: 4 });
+    const arbDamage = fc.array(fc.tuple(fc.integer({ min: 160, max: hex.length - 1 }), fc.nat(15).map((n) => n.toString(16))), { minLength: 1, maxLength: 4 });
     fc.assert(
       fc.property(arbDamage, (damage) => {
-        const text = [...hex];
+        const text = Array.from(hex);
         for (const [at, digit] of damage) text[at] = digit;
         try {
           walk(text.join('')).forEach((tx) => [tx.txid, tx.inputs(), tx.outputs()]);
@@ -131,9 +130,9 @@ describe('a block', () => {
     ['a count in nine bytes', `${HEADER}ff0100000000000000${plain}`],
     ['a count not in its shortest form', `${HEADER}fd0100${plain}`],
     ['a count not in its shortest form, in five bytes', `${HEADER}feffff0000${plain}`],
-    ['no inputs', `${HEADER}01${'02000000'}0001${'00'}${plain.slice(10)}`],
-    ['more inputs than fit', `${HEADER}01${'02000000'}${count(0x7fffffff)}${plain.slice(10)}`],
-    ['an unknown witness flag', `${HEADER}01${'02000000'}0002${plain.slice(8)}`],
+    ['no inputs', `${HEADER}0102000000000100${plain.slice(10)}`],
+    ['more inputs than fit', `${HEADER}0102000000${count(0x7fffffff)}${plain.slice(10)}`],
+    ['an unknown witness flag', `${HEADER}01020000000002${plain.slice(8)}`],
     ['more outputs than fit', `${HEADER}01${plain.replace(/01(?=05000000)/, count(0xfffffff))}`],
     ['no outputs', `${HEADER}01${plain.replace(/01(?=05000000).*/, '00')}00000000`],
     ['an amount above all there is', `${HEADER}01${plain.replace('0500000000000000', '05000000ffffffff')}`],

@@ -5,6 +5,7 @@ import type { Bitcoind } from './bitcoind.js';
 import { host } from './host.js';
 import type { LightningResults, PeerChannel } from './lightning-results.js';
 import { type Params, unixCall } from './rpc.js';
+import { checkCall } from './schemas.js';
 import { waitFor, type WaitOptions } from './wait.js';
 import { type Daemon, freePort, groupMembers, REPOSITORY, type Workspace } from './workspace.js';
 
@@ -131,8 +132,10 @@ export class LightningNode {
 
   call<M extends keyof LightningResults>(method: M, params?: Params): Promise<LightningResults[M]>;
   call(method: string, params?: Params): Promise<unknown>;
-  call(method: string, params: Params = {}): Promise<unknown> {
-    return unixCall(this.socket, method, params);
+  async call(method: string, params: Params = {}): Promise<unknown> {
+    const result = await unixCall(this.socket, method, params);
+    if (method.startsWith('factory-')) checkCall(method, params, result);
+    return result;
   }
 
   /** Asks until the answer is neither undefined nor false. */

@@ -25,7 +25,7 @@ export const factoryTree = (context: () => Context) =>
       return {
         factory_id: id,
         state: stateName(state),
-        ...(format === 'mermaid' ? {} : { format_hint: 'simple', text: drawText(state.live.spec, annotate) }),
+        ...(format === 'mermaid' ? {} : { text: drawText(state.live.spec, annotate) }),
         ...(format === 'text' ? {} : { mermaid: drawMermaid(state.live.spec, annotate) }),
       };
     },

@@ -160,6 +160,7 @@ const memberView = (live: Live, branch: Branch, around: Surroundings): JsonObjec
     node_id: branch.peer,
     connected: isConnected(around, branch.peer),
     state: branchName(live, branch, status),
+    path: pathView(live, branch),
     stock_msat: (entry?.stock ?? 0n) * 1000n,
     channels: [
       {
@@ -176,12 +177,10 @@ const aliasOf = (channel: Channel): JsonObject => ({
 });
 
 const branchName = (live: Live, branch: Branch, status: BranchStatus): string => {
-  const leaving = live.exits[branch.member] !== undefined;
   switch (status.kind) {
     case 'virtual':
-      return leaving ? 'leaving' : 'in_factory';
     case 'publishing':
-      return leaving ? `leaving: ${status.confirmed} of ${status.of} transactions confirmed` : `in_factory: ${status.confirmed} of ${status.of} transactions confirmed`;
+      return live.exits[branch.member] === undefined ? 'in_factory' : 'leaving';
     case 'on_chain':
       return 'on_chain';
     case 'channel_closed':
@@ -189,6 +188,13 @@ const branchName = (live: Live, branch: Branch, status: BranchStatus): string =>
     case 'gone':
       return 'ended';
   }
+};
+
+/** How much of the way from the funding output to the channel is in blocks; whoever left before has paid for a part of it. */
+const pathView = (live: Live, branch: Branch): JsonObject => {
+  const path = exitPath(live, branch).map((t) => t.signable);
+  const confirmed = path.filter((s) => live.chain.spends[outpointKey(s.tx.prevout.outpoint)]?.by === s.txid);
+  return { transactions: path.length, confirmed: confirmed.length };
 };
 
 /** What leaving now takes: the longest way of those this node would go. */

@@ -131,11 +131,10 @@ export const subscriptions = (app: () => App | undefined): Readonly<Record<strin
   },
 });
 
-/** bLIP-56: `supported_factory_protocols` to every peer with the feature bit; then whatever a ceremony waits for. */
+/** bLIP-56: `supported_factory_protocols` to every peer with the feature bit. Ceremonies go on when the peer's has come. */
 export const connected = async (app: App | undefined, peer: NodeId): Promise<void> => {
   if (!app) return;
   const known = await app.context.lightning.peer(peer);
   if (known?.connected !== true || !known.supportsFactories) return;
   app.messenger.announce(peer);
-  app.context.engine.peerConnected(peer);
 };

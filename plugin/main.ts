@@ -4,6 +4,8 @@ import { createApp, openPluginStore, type App } from './app.js';
 import { commands } from './commands/commands.js';
 import type { Context } from './commands/context.js';
 import { ErrorCode, fail } from './commands/errors.js';
+import { stateName } from './commands/views.js';
+import type { Change } from './engine/engine.js';
 import { connected, hooks, subscriptions } from './hooks.js';
 import { createLightning } from './lightning/cln.js';
 import { OPTIONS } from './options.js';
@@ -15,6 +17,15 @@ let app: App | undefined;
 const running = (): App | undefined => app;
 const context = (): Context => app?.context ?? fail(ErrorCode.Unavailable, 'the plugin is still starting');
 
+/** For other plugins and scripts: a factory has come to another state. */
+const STATE_CHANGED = 'factory_state_changed';
+const announceState = ({ instanceId, before, after }: Change): void => {
+  const [was, is] = [before && stateName(before), stateName(after)];
+  if (was === is) return;
+  plugin.log('info', `factory ${instanceId}: ${was === undefined ? '' : `${was} -> `}${is}`);
+  plugin.notify(STATE_CHANGED, { factory_id: instanceId, role: after.role, ...(was === undefined ? {} : { old_state: was }), new_state: is });
+};
+
 const plugin = createPlugin({
   name: 'cln-factory',
   options: OPTIONS,
@@ -23,6 +34,7 @@ const plugin = createPlugin({
   methods: commands(context),
   hooks: hooks(running),
   subscriptions: subscriptions(running),
+  notifications: [STATE_CHANGED],
   onInit: async ({ options, rpc }) => {
     const lightning = createLightning(rpc);
     const log = plugin.log.bind(plugin);
@@ -30,6 +42,7 @@ const plugin = createPlugin({
     try {
       const store = openPluginStore(info, options);
       const starting = await createApp(lightning, info, store, options, log);
+      starting.context.engine.onChange(announceState);
       await starting.start();
       app = starting;
     } catch (error) {

@@ -51,6 +51,8 @@ export class Inbox {
       switch (message.kind) {
         case 'supported_factory_protocols':
           this.parts.peers.supported(from, message.protocolIds);
+          // Only now may it be sent what a ceremony waits for (blip/cln-factory-protocol.md).
+          if (this.parts.peers.speaksOurs(from)) this.parts.engine.peerConnected(from);
           return;
         case 'factory_piggyback':
           if (message.protocolId !== FACTORY_PROTOCOL_ID) {

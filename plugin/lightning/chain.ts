@@ -46,7 +46,7 @@ export const broadcastRaw = async (rpc: Rpc, tx: Hex): Promise<BroadcastResult> 
 
 /** bcli says "1234sat", other backends may say a plain number. */
 const readSat = (value: unknown): Sat => {
-  const amount = typeof value === 'string' ? /^([0-9]{1,16})sat$/.exec(value)?.[1] : typeof value === 'number' ? String(value) : undefined;
+  const amount = typeof value === 'string' ? /^([0-9]{1,16})sat$/.exec(value)?.[1] : Number.isSafeInteger(value) && (value as number) >= 0 ? String(value) : undefined;
   if (amount === undefined) throw new LightningError('protocol', 'getutxout: an amount in sat expected', 'amount');
   return sat(BigInt(amount), 'getutxout.amount');
 };
@@ -85,7 +85,9 @@ const readFeerates = async (rpc: Rpc): Promise<Feerates> => {
   const estimates = perkb.optObjs('estimates').map((one) => ({ blocks: one.int('blockcount'), feerate: one.int('smoothed_feerate') }));
   // The estimate for the longest target within `blocks`; estimates come sorted by target.
   const within = (blocks: number): number => Math.max(floor, estimates.filter((one) => one.blocks <= blocks).at(-1)?.feerate ?? floor);
-  return { floor, slow: within(100), normal: within(12), urgent: within(2), estimated: estimates.length > 0 };
+  const slow = within(100);
+  const normal = Math.max(slow, within(12));
+  return { floor, slow, normal, urgent: Math.max(normal, within(2)), estimated: estimates.length > 0 };
 };
 
 export const chainApi = (rpc: Rpc): ChainApi => ({

@@ -28,14 +28,24 @@ export const guarded = <T>(culprit: string, body: () => T): T => {
   }
 };
 
+/**
+ * An error's message, and SQLite's own result code if it has one. By name, not by class: the native part keeps the class
+ * of whoever loaded it first, and under a test runner that is another copy of the module, of another `Error`.
+ */
+const details = (cause: unknown): { readonly message: string; readonly code: string | undefined } => {
+  if (typeof cause !== 'object' || cause === null) return { message: String(cause), code: undefined };
+  const { message, code } = cause as { readonly message?: unknown; readonly code?: unknown };
+  return { message: String(message), code: typeof code === 'string' && code.startsWith('SQLITE_') ? code : undefined };
+};
+
 /** Any error as a `StoreError` about `culprit`. */
 export const storeError = (culprit: string, cause: unknown): StoreError => {
   if (cause instanceof StoreError) return cause;
-  const message = cause instanceof Error ? cause.message : String(cause);
-  if (cause instanceof Database.SqliteError) {
-    const known = SQLITE_CODES.find(([prefix]) => cause.code.startsWith(prefix));
+  const { message, code } = details(cause);
+  if (code !== undefined) {
+    const known = SQLITE_CODES.find(([prefix]) => code.startsWith(prefix));
     if (known !== undefined) return new StoreError(known[1], culprit, `${known[2]} (${message})`, { cause });
-    return new StoreError('io', culprit, `${message} (${cause.code})`, { cause });
+    return new StoreError('io', culprit, `${message} (${code})`, { cause });
   }
   // better-sqlite3 says so with a TypeError.
   if (message.includes('connection is not open')) return new StoreError('closed', culprit, 'the store is closed', { cause });
@@ -67,31 +77,31 @@ const prepareFile = (path: string): void => {
 const pragma = (db: Database.Database, name: string): number => Number(db.pragma(name, { simple: true }));
 
 /** Refuses, before anything is written, a file that is not ours or from the future. */
-const checkOwner = (db: Database.Database, path: string): void => {
+const checkOwner = (db: Database.Database, path: string, newest: number): void => {
   const application = pragma(db, 'application_id');
   const version = pragma(db, 'user_version');
   const tables = Number(db.prepare('SELECT count(*) FROM sqlite_schema').pluck().get());
   if (application !== APPLICATION_ID && (application !== 0 || version !== 0 || tables !== 0)) {
     throw new StoreError('not_ours', path, 'is the database of another program');
   }
-  if (version > MIGRATIONS.length) {
+  if (version > newest) {
     throw new StoreError(
       'newer_schema',
       path,
-      `has schema version ${version}; this version of the plugin knows up to ${MIGRATIONS.length}. Run the newer plugin, or restore a backup`,
+      `has schema version ${version}; this version of the plugin knows up to ${newest}. Run the newer plugin, or restore a backup`,
     );
   }
 };
 
-const migrate = (db: Database.Database, path: string): void => {
+const migrate = (db: Database.Database, path: string, migrations: readonly string[]): void => {
   // Immediate: takes the lock (for good: locking_mode) before it looks, so that two starts cannot both migrate.
   db.transaction(() => {
-    checkOwner(db, path);
+    checkOwner(db, path, migrations.length);
     const version = pragma(db, 'user_version');
-    if (version === MIGRATIONS.length) return;
-    MIGRATIONS.slice(version).forEach((step) => db.exec(step));
+    if (version === migrations.length) return;
+    migrations.slice(version).forEach((step) => db.exec(step));
     db.pragma(`application_id = ${APPLICATION_ID}`);
-    db.pragma(`user_version = ${MIGRATIONS.length}`);
+    db.pragma(`user_version = ${migrations.length}`);
   }).immediate();
 };
 
@@ -99,20 +109,20 @@ const migrate = (db: Database.Database, path: string): void => {
  * @param busyTimeout how long to wait for another process to let go of the file, in milliseconds
  * @throws StoreError
  */
-export const openDatabase = (path: string, busyTimeout: number): Database.Database => {
+export const openDatabase = (path: string, busyTimeout: number, migrations: readonly string[] = MIGRATIONS): Database.Database => {
   prepareFile(path);
   const db = guarded(path, () => new Database(path, { timeout: busyTimeout }));
   try {
     // One owner, for as long as it runs: two plugins on one file would both perform the outbox.
     db.pragma('locking_mode = EXCLUSIVE');
-    checkOwner(db, path);
+    checkOwner(db, path, migrations.length);
     if (db.pragma('journal_mode = WAL', { simple: true }) !== 'wal') {
       throw new StoreError('cannot_open', path, 'the file system does not carry a write-ahead log');
     }
     // Durable when COMMIT returns (architecture 12.8), not only consistent.
     db.pragma('synchronous = FULL');
     db.pragma('foreign_keys = ON');
-    migrate(db, path);
+    migrate(db, path, migrations);
     const sound = db.pragma('quick_check(1)', { simple: true });
     if (sound !== 'ok') throw new StoreError('corrupt', path, `the database is damaged (${String(sound)}); restore a backup`);
     return db;

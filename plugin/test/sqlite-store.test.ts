@@ -9,6 +9,7 @@ import fc from 'fast-check';
 import { hex } from '../../blip/brands.js';
 import { StoreError } from '../store/errors.js';
 import { MIGRATIONS } from '../store/migrations.js';
+import { openDatabase } from '../store/open.js';
 import { openSqliteStore } from '../store/sqlite-store.js';
 import type { SqliteStore } from '../store/sqlite-store.js';
 import { dump, id, outpoint, refusal, sighash, tx, write } from './store-suite.js';
@@ -156,6 +157,32 @@ describe('the file', () => {
     filled().close();
     tamper((db) => db.exec('DELETE FROM ledger'));
     expect(refusal(() => open().generation()).code).toBe('corrupt');
+  });
+});
+
+describe('a later schema', () => {
+  const added = [...MIGRATIONS, 'ALTER TABLE factories ADD COLUMN alias TEXT', "UPDATE factories SET alias = 'none'"];
+
+  test('is made of the older one step by step, once, with all that was in it', () => {
+    const store = filled();
+    const before = dump(store);
+    store.close();
+    for (const steps of [added.slice(0, -1), added, added]) {
+      const db = openDatabase(path, 20, steps);
+      expect(db.pragma('user_version', { simple: true })).toBe(steps.length);
+      expect(db.prepare('SELECT alias FROM factories').pluck().all()).toEqual([steps === added ? 'none' : null]);
+      db.close();
+    }
+    tamper((db) => db.pragma(`user_version = ${MIGRATIONS.length}`));
+    expect(dump(open())).toEqual(before);
+  });
+
+  test('that cannot be made leaves the file as it was', () => {
+    const store = filled();
+    const before = dump(store);
+    store.close();
+    expect(refusal(() => openDatabase(path, 20, [...added, 'no such statement'])).code).toBe('io');
+    expect(dump(open())).toEqual(before);
   });
 });
 

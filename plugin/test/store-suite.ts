@@ -180,6 +180,20 @@ export const storeContract = (name: string, open: (now: () => number) => Store):
         expect(dump(store)).toEqual(before);
       });
 
+      test('cancelled items are over, with whatever cancelled them; finished ones stay as they were', () => {
+        const [a, b, c] = store.apply({ journal, outbox: [item(1), item(2), item(3)] }).outbox as [number, number, number];
+        store.markDone(a);
+        store.markFailed(b, 'no');
+        const before = dump(store);
+        expect(code(() => store.apply({ ...stateTx(1, 5), cancelled: [a, b, c] }))).toBe('conflict');
+        expect(code(() => store.apply({ journal, cancelled: [c], outbox: [{ ...item(4), effect: NaN }] }))).toBe('codec');
+        expect(dump(store)).toEqual(before);
+        const { outbox } = store.apply({ ...stateTx(1, 0), cancelled: [a, b, c, 99], outbox: [item(4)] });
+        expect(store.pending().map((p) => p.id)).toEqual(outbox);
+        expect(store.failed().map((f) => [f.id, f.failure])).toEqual([[b, 'no'], [c, expect.stringContaining('cancelled')]]);
+        expect(code(() => store.apply({ journal, done: c }))).toBe('not_pending');
+      });
+
       test('pruning removes what was finished before a time, and ids are not used again', () => {
         const [a, b, c] = store.apply({ journal, outbox: [item(1), item(2), item(3)] }).outbox as [number, number, number];
         store.markDone(a);
@@ -220,7 +234,11 @@ export const storeContract = (name: string, open: (now: () => number) => Store):
       });
 
       test('nothing of a refused transaction is kept', () => {
-        const [pending] = store.apply({ ...stateTx(1, 0), signOnce: [record(1, 1)], outbox: [{ instanceId: id(1), kind: 'x', effect: 1 }], chain: connected(block(7)) }).outbox;
+        const effect = { instanceId: id(1), kind: 'x', effect: 1 };
+        const [pending, finished] = store.apply({
+          ...stateTx(1, 0), signOnce: [record(1, 1)], outbox: [effect, effect], chain: connected(block(7)),
+        }).outbox;
+        store.markDone(finished!);
         const before = dump(store);
         const all: StoreTx = {
           journal,
@@ -238,6 +256,7 @@ export const storeContract = (name: string, open: (now: () => number) => Store):
           ['conflict', { states: [write(1, 1), write(2, 1)] }],
           ['conflict', { transactions: [{ instanceId: id(3), txid: tx(9), kind: 'split', raw: hex('00') }] }],
           ['not_found', { done: 77 }],
+          ['not_pending', { cancelled: [pending!], outbox: [], done: finished! }],
           ['codec', { outbox: [{ instanceId: id(1), kind: 'y', effect: 1 }, { instanceId: id(1), kind: 'y', effect: () => 1 }] }],
           ['codec', { request: { requestId: 'r', command: 'c', digest: digest(1), result: NaN } }],
           ['codec', { journal: { event: 'e', detail: new Date() } }],

@@ -37,6 +37,7 @@ describe('the two stores are one', () => {
       states: optional(fc.array(fc.tuple(small, fc.nat(4), fc.constantFrom('coordinator', 'member')), { maxLength: 2 })),
       outbox: optional(fc.array(fc.tuple(small, fc.nat(20)), { maxLength: 3 })),
       done: optional(fc.integer({ min: 1, max: 8 })),
+      cancelled: optional(fc.array(fc.integer({ min: 1, max: 8 }), { maxLength: 2 })),
       signOnce: optional(fc.array(fc.tuple(small, small), { maxLength: 2 })),
       transactions: optional(fc.array(fc.tuple(small, small), { maxLength: 2 })),
       request: optional(fc.tuple(small, small, optional(small))),
@@ -49,6 +50,7 @@ describe('the two stores are one', () => {
         ...(t.states && { states: t.states.map(([n, revision, role]) => write(n, revision, { role })) }),
         ...(t.outbox && { outbox: t.outbox.map(([n, notBefore]) => ({ instanceId: id(n), kind: 'k', effect: { n }, notBefore })) }),
         ...(t.done !== undefined && { done: t.done }),
+        ...(t.cancelled && { cancelled: t.cancelled }),
         ...(t.signOnce && { signOnce: t.signOnce.map(([n, s]) => ({ outpoint: outpoint(n), purpose: 'split' as const, sighash: sighash(s) })) }),
         ...(t.transactions && { transactions: t.transactions.map(([n, m]) => ({ instanceId: id(n), txid: tx(m), kind: 'leaf', raw: sighash(m), member: m })) }),
         ...(t.request && {

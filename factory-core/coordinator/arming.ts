@@ -1,30 +1,34 @@
 /** Step 6: arm every channel, then publish the funding transaction (architecture 3.3, 5.6). */
+import type { FactoryMessage } from '../../blip/messages.js';
+import { onChain } from '../live/custody.js';
+import { leafOf } from '../live/paths.js';
+import type { Live } from '../live/state.js';
 import type { Event, Step } from '../protocol/effects.js';
 import { step } from '../protocol/effects.js';
 import { present, withAt } from '../protocol/present.js';
 import { abort, base, memberIndex, sendTo } from './ceremony.js';
-import { coordinatorLeaf } from './leaf.js';
 import type { Arming, CoordinatorLive, CoordinatorState, Env, Opening, SignedLeaf } from './state.js';
 
-export const beginArming = (from: Opening, leaves: readonly SignedLeaf[]): Step<Arming> => {
-  const state: Arming = {
-    ...base(from),
-    phase: 'arming',
-    members: from.members,
-    spec: from.spec,
-    reserved: from.reserved,
-    signatures: from.signatures,
-    leaves,
-    armed: leaves.map(() => false),
+export const beginArming = (from: Opening, leaves: readonly SignedLeaf[], env: Env): Step<Arming> => {
+  const { members, spec, reserved, signatures } = from;
+  const live: Live = {
+    spec,
+    signatures,
+    branches: members.map(({ nodeId }, member) => {
+      const { channelId, channelScript, signature } = present(leaves[member]);
+      return { member, peer: nodeId, channelId, channelScript, leafSignature: signature };
+    }),
+    chain: { tip: env.height, everFunded: false, spends: {} },
+    exits: {},
+    retired: false,
   };
+  const state: Arming = { ...base(from), phase: 'arming', members, spec, reserved, live, armed: members.map(() => false) };
   return step(state, [
-    ...leaves.map((leaf, member) => ({
-      kind: 'arm' as const,
-      member,
-      leaf: coordinatorLeaf(state, member, leaf.channelScript),
-      signature: leaf.signature,
-    })),
-    { kind: 'progress', text: 'arming channels', done: 0, total: leaves.length },
+    ...live.branches.map((branch) => {
+      const { signable, signature } = leafOf(live, branch);
+      return { kind: 'arm' as const, member: branch.member, leaf: signable, signature };
+    }),
+    { kind: 'progress', text: 'arming channels', done: 0, total: members.length },
   ]);
 };
 
@@ -44,9 +48,12 @@ export const onArming = (state: Arming, event: Event, env: Env): Step<Coordinato
       return abort(state, `${nodeId}: its channel is gone (${event.reason})`, env);
     }
     case 'funding_sent':
-      return goLive(state, env);
+      return goLive(state);
     case 'funding_rejected':
       return abort(state, `the funding transaction was rejected: ${event.reason}`, env);
+    case 'block_connected':
+    case 'block_disconnected':
+      return step({ ...state, live: onChain(state.live, event) });
     case 'message':
       // Nothing is public yet, so a client may still say no; once all are armed the transaction may be out (step 6).
       if (event.message.type === 'abort' && event.attempt === state.attempt && !state.armed.every((x) => x)) {
@@ -59,33 +66,12 @@ export const onArming = (state: Arming, event: Event, env: Env): Step<Coordinato
   }
 };
 
-const goLive = (state: Arming, env: Env): Step<CoordinatorState> => {
-  const live: CoordinatorLive = {
-    ...base(state),
-    phase: 'live',
-    members: state.members,
-    closeAttempts: 0,
-    live: {
-      spec: state.spec,
-      signatures: state.signatures,
-      branches: state.members.map((m, member) => {
-        const leaf = present(state.leaves[member]);
-        return {
-          member,
-          peer: m.nodeId,
-          channelId: leaf.channelId,
-          channelScript: leaf.channelScript,
-          leafSignature: leaf.signature,
-        };
-      }),
-      chain: { tip: env.height, everFunded: false, spends: {} },
-      exits: {},
-      retired: false,
-    },
-  };
-  const fundingTxid = state.spec.funding.txid;
-  return step(live, [
-    ...state.members.map((m) => sendTo(m.nodeId, state.attempt, { type: 'published', fundingTxid })),
+const goLive = (state: Arming): Step<CoordinatorState> => {
+  const { members, live, attempt } = state;
+  const next: CoordinatorLive = { ...base(state), phase: 'live', members, closeAttempts: 0, live };
+  const published: FactoryMessage = { type: 'published', fundingTxid: live.spec.funding.txid };
+  return step(next, [
+    ...members.map((m) => sendTo(m.nodeId, attempt, published)),
     { kind: 'progress', text: 'published', done: 1, total: 1 },
   ]);
 };

@@ -1,10 +1,12 @@
 /** What every phase of the creation shares: who is who, eviction, giving up. */
-import type { NodeId, Txid } from '../../blip/brands.js';
+import type { AggregateNonce, NodeId, PartialSignature, SchnorrSignature, Txid } from '../../blip/brands.js';
 import type { FactoryMessage } from '../../blip/messages.js';
 import type { Effect, Step } from '../protocol/effects.js';
 import { step } from '../protocol/effects.js';
 import { AbortCode } from '../protocol/abort-codes.js';
-import type { FactoryPlan } from '../model.js';
+import type { FactoryPlan, Signable } from '../model.js';
+import { aggregatePartials, MusigError } from '../musig/index.js';
+import { leafOf } from '../live/paths.js';
 import { planShape } from '../shape.js';
 import { fundingRequirement } from '../transactions.js';
 import { defaultPolicy, validatePlan } from '../validate.js';
@@ -24,7 +26,7 @@ export interface Culprit {
 export const sendTo = (to: NodeId, attempt: number, message: FactoryMessage): Effect => ({ kind: 'send', to, attempt, message });
 
 /** The members' node ids, or the invitees' before there are members. */
-export const participants = (state: Creating): readonly NodeId[] =>
+export const participants = (state: Exclude<CoordinatorState, Aborted>): readonly NodeId[] =>
   (state.phase === 'inviting' ? state.invitees : state.members).map((m) => m.nodeId);
 
 /** Gives back coins and channels of the attempt: everything it may have touched, whether or not we saw the result. */
@@ -47,13 +49,17 @@ const release = (state: Creating): Effect[] => {
 
 /** The leaves CLN may know: those whose channel script has been fixed. */
 const leafTxids = (state: Opening | Arming): Txid[] =>
-  state.leaves.flatMap((leaf, member) => ('channelScript' in leaf ? [coordinatorLeaf(state, member, leaf.channelScript).txid] : []));
+  state.phase === 'arming'
+    ? state.live.branches.map((branch) => leafOf(state.live, branch).signable.txid)
+    : state.leaves.flatMap((leaf, member) => ('channelScript' in leaf ? [coordinatorLeaf(state, member, leaf.channelScript).txid] : []));
+
+export const GIVEN_UP: FactoryMessage = { type: 'abort', code: AbortCode.Cancelled, reason: 'the creation was given up' };
 
 /** Ends the creation: nothing stays reserved, no channel stays open, everyone is told (architecture 5, 12.17). */
 export const abort = (state: Creating, reason: string, env: Env, tell: readonly NodeId[] = participants(state)): Step<Aborted> => {
   forget(state, env);
   // Members need not know of each other: who was to blame is for the operator.
-  const notices = tell.map((to) => sendTo(to, state.attempt, { type: 'abort', code: AbortCode.Cancelled, reason: 'the creation was given up' }));
+  const notices = tell.map((to) => sendTo(to, state.attempt, GIVEN_UP));
   return step(
     { role: 'coordinator', phase: 'aborted', request: state.request, attempt: state.attempt, excluded: state.excluded, reason },
     [...release(state), ...notices, { kind: 'log', level: 'info', text: `aborted: ${reason}` }],
@@ -78,7 +84,7 @@ const forget = (state: Creating, env: Env): void => {
  * otherwise gives up.
  */
 export const evict = (
-  state: Preparing | Signing | Opening | Arming,
+  state: Preparing | Signing | Opening,
   culprits: readonly Culprit[],
   env: Env,
 ): Step<CoordinatorState> => {
@@ -115,7 +121,7 @@ export const base = (state: Creating): Base => ({
 });
 
 /** The same attempt anew, nobody evicted: a member lost its nonces by a restart. Bounded like eviction. */
-export const retry = (state: Signing | Opening | Arming, reason: string, env: Env): Step<CoordinatorState> => {
+export const retry = (state: Signing | Opening, reason: string, env: Env): Step<CoordinatorState> => {
   if (state.attempt >= MAX_ATTEMPTS) return abort(state, reason, env);
   forget(state, env);
   const cleanup = release(state);
@@ -139,9 +145,22 @@ export const startAttempt = (common: Base, members: readonly Member[], env: Env)
     expiryHeight: env.height + terms.activeBlocks + terms.dyingBlocks + terms.settlingBlocks,
   };
   const problem = validatePlan(plan, defaultPolicy(terms.chainHash));
-  if (problem) return step({ ...common, phase: 'aborted', reason: `${problem.field}: ${problem.reason}` });
+  if (problem) {
+    const notices = members.map((m) => sendTo(m.nodeId, common.attempt, GIVEN_UP));
+    return step({ ...common, phase: 'aborted', reason: `${problem.field}: ${problem.reason}` }, notices);
+  }
   return step({ ...common, phase: 'preparing', members, plan }, [
     { kind: 'select_coins', attempt: common.attempt, amount: fundingRequirement(plan).amount },
     { kind: 'progress', text: `attempt ${String(common.attempt)}: preparing the funding for ${String(members.length)} clients`, done: 0, total: 0 },
   ]);
+};
+
+/** A partial signature out of range makes aggregation fail (BIP-327); the search for the culprit then finds it. */
+export const tryAggregate = (s: Signable, aggregate: AggregateNonce, partials: readonly PartialSignature[]): SchnorrSignature | undefined => {
+  try {
+    return aggregatePartials(s, aggregate, partials);
+  } catch (error) {
+    if (error instanceof MusigError) return undefined;
+    throw error;
+  }
 };

@@ -10,10 +10,10 @@ import { signOnceOf, step } from '../protocol/effects.js';
 import { present, withAt } from '../protocol/present.js';
 import type { Signable } from '../model.js';
 import { buildClose } from '../transactions.js';
-import { aggregateNonces, aggregatePartials, MusigError, verifyFinal, verifyPartial } from '../musig/index.js';
+import { aggregateNonces, findCulprits, isOwnNonceLost, MusigError, verifyFinal } from '../musig/index.js';
 import { closeOutputs } from '../live/payouts.js';
 import { plan } from '../live/plan.js';
-import { memberIndex, sendTo } from './ceremony.js';
+import { memberIndex, sendTo, tryAggregate } from './ceremony.js';
 import type { Closing, CoordinatorLive, Env } from './state.js';
 
 type Progress = Closing['progress'];
@@ -218,11 +218,11 @@ const onPartials = (state: In<'partials'>, env: Env): Step<CoordinatorLive> => {
   const { outputs } = present(state.live.close);
   const tx = closeTx(state, outputs);
   const key = nonceKey(state);
-  const ownNonce = env.signer.nonce(key, tx);
-  const own = env.signer.sign(key, tx, aggregate);
   try {
-    const signature = aggregatePartials(tx, aggregate, [own, ...partials]);
-    if (verifyFinal(tx, signature)) {
+    const ownNonce = env.signer.nonce(key, tx);
+    const own = env.signer.sign(key, tx, aggregate);
+    const signature = tryAggregate(tx, aggregate, [own, ...partials]);
+    if (signature !== undefined && verifyFinal(tx, signature)) {
       env.signer.drop(key);
       const { closing, ...rest } = state;
       const next: CoordinatorLive = { ...rest, live: { ...state.live, close: { outputs, signature } } };
@@ -236,10 +236,10 @@ const onPartials = (state: In<'partials'>, env: Env): Step<CoordinatorLive> => {
         { signOnce: [signOnceOf(tx)] },
       );
     }
+    const bad = findCulprits(tx, aggregate, [ownNonce, ...nonces], [own, ...partials]).flatMap((at) => state.members[at - 1]?.nodeId ?? []);
+    return fail(state, `${bad.join(', ')}: sent a bad partial signature`, env);
   } catch (error) {
     if (!(error instanceof MusigError)) throw error;
+    return fail(state, isOwnNonceLost(error) ? 'this node has lost its nonces' : error.message, env);
   }
-  const publicNonces = [ownNonce, ...nonces];
-  const bad = state.members.filter((_, i) => !verifyPartial(tx, aggregate, publicNonces, i + 1, present(partials[i])));
-  return fail(state, `${bad.map((m) => m.nodeId).join(', ')}: sent a bad partial signature`, env);
 };

@@ -1,6 +1,7 @@
 /** R1: who comes? (architecture 5.1) */
 import type { NodeId, PubKey } from '../../blip/brands.js';
 import type { FactoryMessage, Invite, Join } from '../../blip/messages.js';
+import { AbortCode } from '../protocol/abort-codes.js';
 import type { Effect, Event, Step } from '../protocol/effects.js';
 import { step } from '../protocol/effects.js';
 import { validateJoin } from '../validate.js';
@@ -53,7 +54,7 @@ const onAnswer = (state: Inviting, from: NodeId, message: FactoryMessage, env: E
   switch (message.type) {
     case 'join': {
       const problem = joinProblem(state, message);
-      if (problem) return exclude(state, { nodeId: from, reason: problem }, env);
+      if (problem) return told(exclude(state, { nodeId: from, reason: problem }, env), state, [from], problem);
       const answer = { kind: 'joined', key: message.key, payoutScript: message.payoutScript } as const;
       return proceed({ ...state, invitees: state.invitees.map((i) => (i === invitee ? { ...i, answer } : i)) }, env);
     }
@@ -80,17 +81,18 @@ const joinProblem = (state: Inviting, join: Join): string | undefined => {
 const exclude = (state: Inviting, out: Excluded, env: Env): Step<CoordinatorState> =>
   proceed({ ...state, excluded: [...state.excluded, out], invitees: state.invitees.filter((i) => i.nodeId !== out.nodeId) }, env);
 
+/** Whoever may think it is in learns that it is not. */
+const told = (next: Step<CoordinatorState>, state: Inviting, out: readonly NodeId[], reason: string): Step<CoordinatorState> => ({
+  ...next,
+  effects: [...out.map((to) => sendTo(to, state.attempt, { type: 'abort', code: AbortCode.Evicted, reason })), ...next.effects],
+});
+
 const onTimeout = (state: Inviting, env: Env): Step<CoordinatorState> => {
   const silent = state.invitees.filter((i) => i.answer.kind === 'pending');
   const reason = `no answer to the invitation within ${String(state.request.stepTimeout)} s`;
-  return proceed(
-    {
-      ...state,
-      excluded: [...state.excluded, ...silent.map((i) => ({ nodeId: i.nodeId, reason }))],
-      invitees: state.invitees.filter((i) => i.answer.kind !== 'pending'),
-    },
-    env,
-  );
+  const excluded = [...state.excluded, ...silent.map((i) => ({ nodeId: i.nodeId, reason }))];
+  const invitees = state.invitees.filter((i) => i.answer.kind !== 'pending');
+  return told(proceed({ ...state, excluded, invitees }, env), state, silent.map((i) => i.nodeId), reason);
 };
 
 /** On, if all that are left have joined and are enough. */

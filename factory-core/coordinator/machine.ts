@@ -1,14 +1,16 @@
 /** The coordinator as a pure function of state and event. */
-import type { Event, Step } from '../protocol/effects.js';
+import { AbortCode } from '../protocol/abort-codes.js';
+import type { Effect, Event, Step } from '../protocol/effects.js';
 import { step } from '../protocol/effects.js';
-import { abort } from './ceremony.js';
+import { isOwnNonceLost } from '../musig/index.js';
+import { abort, GIVEN_UP, participants, retry, sendTo } from './ceremony.js';
 import { onArming } from './arming.js';
 import { onInviting } from './inviting.js';
 import { onLive } from './live.js';
 import { onOpening } from './opening.js';
 import { onPreparing } from './preparing.js';
 import { onSigning } from './signing.js';
-import type { CoordinatorState, Env } from './state.js';
+import type { CoordinatorState, Env, Opening, Signing } from './state.js';
 
 export { begin } from './inviting.js';
 
@@ -17,6 +19,8 @@ export { begin } from './inviting.js';
  * @throws never for anything a peer can cause
  */
 export const coordinatorStep = (state: CoordinatorState, event: Event, env: Env): Step<CoordinatorState> => {
+  const notice = noticeToOutsider(state, event);
+  if (notice) return step(state, [notice]);
   switch (state.phase) {
     case 'aborted':
       return step(state);
@@ -39,8 +43,31 @@ export const coordinatorStep = (state: CoordinatorState, event: Event, env: Env)
     case 'preparing':
       return onPreparing(state, event, env);
     case 'signing':
-      return onSigning(state, event, env);
+      return orRetry(state, env, () => onSigning(state, event, env));
     case 'opening':
-      return onOpening(state, event, env);
+      return orRetry(state, env, () => onOpening(state, event, env));
   }
+};
+
+/** A step that signed and then could not be stored has used up its nonces: nobody's fault, and a new attempt has new ones. */
+const orRetry = (state: Signing | Opening, env: Env, work: () => Step<CoordinatorState>): Step<CoordinatorState> => {
+  try {
+    return work();
+  } catch (error) {
+    if (!isOwnNonceLost(error)) throw error;
+    return retry(state, 'this node has lost its nonces', env);
+  }
+};
+
+/**
+ * A client that speaks as if it were in a factory that was given up, or goes on without it, has missed that (it was sent
+ * once, perhaps before the connection stood) and would wait for nothing. An abort is never answered, so this ends here.
+ */
+const noticeToOutsider = (state: CoordinatorState, event: Event): Effect | undefined => {
+  if (event.type !== 'message' || event.message.type === 'abort' || event.message.type === 'decline') return undefined;
+  const { from } = event;
+  if (!state.request.clients.some((c) => c.nodeId === from)) return undefined;
+  if (state.phase === 'aborted') return sendTo(from, state.attempt, GIVEN_UP);
+  if (participants(state).includes(from)) return undefined;
+  return sendTo(from, state.attempt, { type: 'abort', code: AbortCode.Evicted, reason: 'the factory goes on without you' });
 };

@@ -8,7 +8,7 @@ import type { Effect, Event, Step } from '../protocol/effects.js';
 import { signOnceOf, step } from '../protocol/effects.js';
 import { present, withAt } from '../protocol/present.js';
 import { factoryEarlyWarningTime } from '../exit-plan.js';
-import { aggregateNonces, aggregatePartials, MusigError, verifyFinal } from '../musig/index.js';
+import { aggregateNonces, aggregatePartials, isOwnNonceLost, MusigError, verifyFinal } from '../musig/index.js';
 import { base, evict, leafKey, memberIndex, retry, sendTo } from './ceremony.js';
 import { coordinatorLeaf } from './leaf.js';
 import { beginArming } from './arming.js';
@@ -136,7 +136,7 @@ const onMessage = (state: Opening, index: number, message: FactoryMessage, env: 
     ]);
   }
   if (leaf.step === 'auditing' && message.type === 'ready') {
-    return onReady(at(state, index, { ...leaf, step: 'ready' }));
+    return onReady(at(state, index, { ...leaf, step: 'ready' }), env);
   }
   return step(state);
 };
@@ -163,7 +163,7 @@ const onPartial = (
     const aggregate = aggregateNonces([env.signer.nonce(key, leaf), message.nonce]);
     signature = aggregatePartials(leaf, aggregate, [env.signer.sign(key, leaf, aggregate), message.partial]);
   } catch (error) {
-    if (!(error instanceof MusigError)) throw error;
+    if (!(error instanceof MusigError) || isOwnNonceLost(error)) throw error;
     return evict(state, [{ nodeId, reason: `sent an invalid nonce or partial signature for its leaf` }], env);
   }
   // With two signers, one of them us, a signature that does not verify has one possible culprit.
@@ -180,10 +180,10 @@ const onCompleted = (state: Opening, index: number, channelId: ChannelId, env: E
   return step(next, moved(next, index, env));
 };
 
-const onReady = (state: Opening): Step<CoordinatorState> => {
+const onReady = (state: Opening, env: Env): Step<CoordinatorState> => {
   const ready = state.leaves.flatMap((leaf) => (leaf.step === 'ready' ? [leaf] : []));
   if (ready.length < state.leaves.length) {
     return step(state, [{ kind: 'progress', text: 'channels', done: ready.length, total: state.leaves.length }]);
   }
-  return beginArming(state, ready);
+  return beginArming(state, ready, env);
 };

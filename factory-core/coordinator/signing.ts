@@ -5,11 +5,11 @@ import { AbortCode } from '../protocol/abort-codes.js';
 import type { Effect, Event, Step } from '../protocol/effects.js';
 import { signOnceOf, step } from '../protocol/effects.js';
 import { present, withAt } from '../protocol/present.js';
-import { aggregateNonces, aggregatePartials, MusigError, verifyFinal, verifyPartial } from '../musig/index.js';
+import { aggregateNonces, findCulprits, MusigError, verifyFinal } from '../musig/index.js';
 import type { Signable } from '../model.js';
 import { treeOf } from '../tree-of.js';
 import { pathOf } from '../transactions.js';
-import { attemptKey, evict, memberIndex, retry, sendTo, type Culprit } from './ceremony.js';
+import { attemptKey, evict, memberIndex, retry, sendTo, tryAggregate, type Culprit } from './ceremony.js';
 import { beginOpening } from './opening.js';
 import type { CoordinatorState, Env, Signing } from './state.js';
 
@@ -200,23 +200,16 @@ const combine = (state: At<'partials'>, partials: readonly (readonly PartialSign
       continue;
     }
     const publicNonces = [ownNonce, ...members.map((i) => nonceOf(state, nonces, i, s))];
-    const culprits = members.filter((_, at) => !verifyPartial(s, aggregate, publicNonces, at + 1, present(theirs[at])));
-    const named = culprits.map((i) => ({ nodeId: present(state.members[i]).nodeId, reason: `sent a bad partial signature for ${s.txid}` }));
+    const culprits = findCulprits(s, aggregate, publicNonces, [own, ...theirs]).filter((at) => at > 0);
+    const named = culprits.map((at) => ({
+      nodeId: present(state.members[present(members[at - 1])]).nodeId,
+      reason: `sent a bad partial signature for ${s.txid}`,
+    }));
     if (named.length > 0) return evict(state, named, env);
     return retry(state, `the signature for ${s.txid} does not verify and no partial signature is to blame`, env);
   }
   const next: Signing = { ...state, progress: { step: 'storing', signatures, stored: state.members.map(() => false) } };
   return step(next, ask(next), { signOnce: signables.map(signOnceOf) });
-};
-
-/** A partial signature out of range makes aggregation fail (BIP-327); the search for the culprit then finds it. */
-const tryAggregate = (s: Signable, aggregate: AggregateNonce, partials: readonly PartialSignature[]): SchnorrSignature | undefined => {
-  try {
-    return aggregatePartials(s, aggregate, partials);
-  } catch (error) {
-    if (error instanceof MusigError) return undefined;
-    throw error;
-  }
 };
 
 const onStored = (state: At<'storing'>, index: number, env: Env): Step<CoordinatorState> => {

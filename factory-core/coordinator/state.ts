@@ -117,21 +117,23 @@ export interface SignedLeaf {
   readonly channelId: ChannelId;
 }
 
-interface Signed extends Common {
+export interface Opening extends Common {
+  readonly phase: 'opening';
   readonly members: readonly Member[];
   readonly spec: FactorySpec;
   readonly reserved: Reserved;
   /** Of every split and the distribution, all verified. */
   readonly signatures: Readonly<Record<Txid, SchnorrSignature>>;
-}
-export interface Opening extends Signed {
-  readonly phase: 'opening';
   readonly leaves: readonly LeafProgress[];
 }
 /** Past the point where members can be dropped: every exit is signed, stored and audited by both sides. */
-export interface Arming extends Signed {
+export interface Arming extends Common {
   readonly phase: 'arming';
-  readonly leaves: readonly SignedLeaf[];
+  readonly members: readonly Member[];
+  readonly spec: FactorySpec;
+  readonly reserved: Reserved;
+  /** The chain is watched from here on: the funding transaction may confirm before this node knows that it was sent. */
+  readonly live: Live;
   readonly armed: readonly boolean[];
 }
 

@@ -118,7 +118,9 @@ export const mayCarryHtlcs = (live: Live, branch: Branch, closing: boolean): boo
   const funding = fundingStatus(live);
   if (funding.kind === 'unconfirmed' || (funding.kind === 'confirmed' && funding.depth < live.spec.terms.minDepth)) return false;
   if (funding.kind === 'spent' && funding.by !== 'tree') return false;
-  if (closing || live.close || live.exits[branch.member]) return false;
+  // Balances may change again only when an agreed close can no longer confirm.
+  const ended = funding.kind === 'spent' && funding.depth >= live.spec.terms.minDepth;
+  if (closing || (live.close && !ended) || live.exits[branch.member]) return false;
   const { kind } = branchStatus(live, branch);
   return kind === 'virtual' || kind === 'publishing' || kind === 'on_chain';
 };

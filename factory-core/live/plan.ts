@@ -18,19 +18,23 @@ export const plan = (live: Live, role: 'coordinator' | 'member'): Effect[] => {
   const funding = fundingStatus(live);
   const { tip } = live.chain;
   if (funding.kind === 'unconfirmed') return [];
+  const close = funding.kind === 'confirmed' ? signedClose(live) : [];
   if (funding.kind === 'confirmed') {
-    const close = closeOf(live);
-    if (close && live.close?.signature !== undefined) {
-      return [publish({ signable: close, signature: live.close.signature }, 'the agreed close', live.spec.expiryHeight)];
-    }
-    if (role === 'member' && tip >= live.spec.expiryHeight) return [publish(distributionOf(live), 'expired: paying everyone out')];
+    if (role === 'member' && tip >= live.spec.expiryHeight) return [...close, publish(distributionOf(live), 'expired: paying everyone out')];
     const guard = live.spec.expiryHeight - Math.min(ROOT_GUARD, live.spec.terms.settlingBlocks);
-    if (role === 'coordinator' && tip >= guard && Object.keys(live.exits).length === 0) {
+    if (role === 'coordinator' && close.length === 0 && tip >= guard && Object.keys(live.exits).length === 0) {
       return [publish(rootOf(live), 'expiry is near: the root ends the distribution', live.spec.expiryHeight)];
     }
   }
   const seen = new Set<string>();
-  return live.branches.flatMap((branch) => (live.exits[branch.member] ? exitStep(live, branch, seen) : []));
+  return [...close, ...live.branches.flatMap((branch) => (live.exits[branch.member] ? exitStep(live, branch, seen) : []))];
+};
+
+/** It binds nobody until it confirms: whoever wants out by the tree tries that as well, and one of the two confirms. */
+const signedClose = (live: Live): Effect[] => {
+  const signable = closeOf(live);
+  const signature = live.close?.signature;
+  return signable && signature !== undefined ? [publish({ signable, signature }, 'the agreed close', live.spec.expiryHeight)] : [];
 };
 
 /** The next transaction of one way out: one confirmation per level, then the channel itself (TRUC: one unconfirmed parent). */

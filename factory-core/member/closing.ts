@@ -2,7 +2,7 @@
  * The member's side of the cooperative close. Until its partial signature has left, the channel may thaw; afterwards it
  * stays frozen, and only that very transaction is signed again (architecture 12.6).
  */
-import type { AggregateNonce, SchnorrSignature } from '../../blip/brands.js';
+import type { AggregateNonce, Msat, SchnorrSignature } from '../../blip/brands.js';
 import type { CloseOutput, FactoryMessage } from '../../blip/messages.js';
 import type { Signable } from '../model.js';
 import { MusigError, verifyFinal } from '../musig/index.js';
@@ -54,6 +54,8 @@ export const onClosing = (state: MemberLive, event: Event, env: MemberEnv): Step
       const channel = event.channels.find((c) => c.channelId === branch.channelId);
       if (!channel) return fail(state, closing.attempt, 'its channel is gone', env, AbortCode.Busy);
       const balance = channel.toUs;
+      const { outputs } = closing.progress;
+      if (outputs) return checkedNonce(state, closing.attempt, balance, outputs, env);
       return step({ ...state, closing: { attempt: closing.attempt, progress: { step: 'ready', balance } } }, [
         answer(state, closing.attempt, { type: 'close_ready', balance }),
       ]);
@@ -91,10 +93,16 @@ const onRequest = (state: MemberLive, attempt: number, env: MemberEnv): Step<Mem
     return step(state, progress.step === 'ready' ? [answer(state, attempt, { type: 'close_ready', balance: progress.balance })] : []);
   }
   if (live.close) return fail(state, attempt, 'a close has been signed already', env, AbortCode.Busy);
+  return drain(state, attempt, env);
+};
+
+/** @param outputs of a close that only waits for this client's balance to be known */
+const drain = (state: MemberLive, attempt: number, env: MemberEnv, outputs?: readonly CloseOutput[]): Step<MemberLive> => {
+  const { live } = state;
   const branch = present(live.branches[0]);
   const usable = fundingStatus(live).kind === 'confirmed' && branchStatus(live, branch).kind === 'virtual' && !live.exits[branch.member];
   if (!usable) return fail(state, attempt, 'the factory is not active here', env, AbortCode.Busy);
-  const next: MemberLive = { ...giveUp(state, env), closing: { attempt, progress: { step: 'draining' } } };
+  const next: MemberLive = { ...giveUp(state, env), closing: { attempt, progress: { step: 'draining', ...(outputs ? { outputs } : {}) } } };
   return step(next, [
     { kind: 'drain', attempt, channelIds: [branch.channelId] },
     { kind: 'timer', name: timerName(attempt), seconds: PATIENCE },
@@ -106,15 +114,20 @@ const onProposal = (state: MemberLive, attempt: number, outputs: readonly CloseO
   if (live.close) {
     // Signed before: this very transaction again, or nothing.
     if (!isSame(live.close.outputs, outputs)) return fail(state, attempt, 'close_proposal: another close has been signed', env);
-    return giveNonce(giveUp(state, env), attempt, outputs, env);
+    if (closing?.attempt !== attempt) return giveNonce(giveUp(state, env), attempt, outputs, env);
   }
-  if (closing?.attempt !== attempt) return step(state);
-  if (closing.progress.step === 'nonce') {
-    const same = isSame(closing.progress.outputs, outputs);
-    return step(state, same ? [answer(state, attempt, { type: 'close_nonce', nonce: closing.progress.nonce })] : []);
+  // Some have signed this in an earlier attempt, and will sign nothing else; this client's balance decides whether it may.
+  if (closing?.attempt !== attempt) return closing && closing.attempt > attempt ? step(state) : drain(state, attempt, env, outputs);
+  const { progress } = closing;
+  if (progress.step === 'nonce') {
+    const same = isSame(progress.outputs, outputs);
+    return step(state, same ? [answer(state, attempt, { type: 'close_nonce', nonce: progress.nonce })] : []);
   }
-  if (closing.progress.step !== 'ready') return step(state);
-  const problem = closeProblem(live.spec, state.member, closing.progress.balance, outputs);
+  return progress.step === 'ready' ? checkedNonce(state, attempt, progress.balance, outputs, env) : step(state);
+};
+
+const checkedNonce = (state: MemberLive, attempt: number, balance: Msat, outputs: readonly CloseOutput[], env: MemberEnv): Step<MemberLive> => {
+  const problem = closeProblem(state.live.spec, state.member, balance, outputs);
   if (problem !== undefined) return fail(state, attempt, `close_proposal.${problem}`, env);
   return giveNonce(state, attempt, outputs, env);
 };

@@ -101,6 +101,8 @@ export const onSpec = (from: MemberState, attempt: number, message: Spec, env: M
   return step(next, [reply(next, { type: 'nonces', nonces })], { cancelPending: true });
 };
 
+export const LOST_NONCES = 'restarted before everything was signed';
+
 export const refuse = (state: Omit<MemberAborted, 'phase' | 'reason'>, reason: string, code: number = AbortCode.Invalid): Step<MemberAborted> =>
   step({ ...state, phase: 'aborted', reason }, [
     reply(state, { type: 'abort', code, reason }),

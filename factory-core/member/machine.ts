@@ -9,8 +9,8 @@ import { present } from '../protocol/present.js';
 import { onChain } from '../live/custody.js';
 import { plan, retire } from '../live/plan.js';
 import { onClosing } from './closing.js';
-import { commonOf, createKey, joinMessage, onSpec, refuse } from './joining.js';
-import { memberLeaf, onAudited, onOpeningMessage } from './opening.js';
+import { commonOf, createKey, joinMessage, LOST_NONCES, onSpec, refuse, reply } from './joining.js';
+import { memberLeaf, onAudited, onOpeningMessage, openingAnswer } from './opening.js';
 import { onSigning } from './signing.js';
 import type { Joined, MemberAborted, MemberEnv, MemberLive, MemberState, Opening, Signing } from './state.js';
 
@@ -39,46 +39,69 @@ export const memberStep = (state: MemberState, event: Event, env: MemberEnv): St
   }
 };
 
-/** After an eviction the others start anew; so may we, if the coordinator asks us with a later attempt. */
+/**
+ * After lost nonces the coordinator may ask us again, with a later attempt. For the rest, what it asks shows that it has
+ * missed that we are out: it is told again, rather than left waiting.
+ */
 const onAborted = (state: MemberAborted, event: Event, env: MemberEnv): Step<MemberState> => {
-  if (event.type !== 'message' || event.message.type !== 'spec' || event.attempt <= state.attempt) return step(state);
-  return state.reason === LOST_NONCES ? onSpec(state, event.attempt, event.message, env) : step(state);
+  if (event.type !== 'message' || !ASKS.has(event.message.type) || event.attempt < state.attempt) return step(state);
+  const lost = state.reason === LOST_NONCES;
+  if (lost && event.message.type === 'spec' && event.attempt > state.attempt) return onSpec(state, event.attempt, event.message, env);
+  const code = lost ? AbortCode.LostNonces : AbortCode.Cancelled;
+  return step(state, [reply({ ...state, attempt: event.attempt }, { type: 'abort', code, reason: lost ? LOST_NONCES : 'this node is not in it any more' })]);
 };
-const LOST_NONCES = 'restarted before everything was signed';
+/** What the coordinator waits for an answer to, while it creates the factory. */
+const ASKS: ReadonlySet<FactoryMessage['type']> = new Set(['invite', 'spec', 'aggregate_nonces', 'signatures', 'open_intent', 'leaf', 'leaf_signature', 'channel_opened']);
 
 type Creating = Joined | Signing | Opening;
 
 const onCreating = (state: Creating, event: Event, env: MemberEnv): Step<MemberState> => {
   switch (event.type) {
     case 'message':
-      return onCreatingMessage(state, event.attempt, event.message, env);
+      return cleared(state, onCreatingMessage(state, event.attempt, event.message, env), env);
     case 'audited':
-      return state.phase === 'opening' ? onAudited(state, event, env) : step(state);
+      return state.phase === 'opening' ? cleared(state, onAudited(state, event, env), env) : step(state);
     case 'peer_connected':
-      return step(state, state.phase === 'joined' && event.peer === state.coordinator ? [joinMessage(state)] : []);
+      return step(state, event.peer === state.coordinator ? lastAnswer(state) : []);
     case 'restarted':
-      return onRestart(state, env);
+      return cleared(state, onRestart(state), env);
     case 'abort_requested':
-      return giveUp(state, event.reason, env, true);
+      return cleared(state, refuse(commonOf(state), event.reason, AbortCode.Cancelled), env);
     case 'block_connected': {
       const start = state.phase === 'joined' ? state.since : state.spec.startHeight;
-      return event.height > start + STALE_BLOCKS ? giveUp(state, 'the coordinator did not go on', env, false) : step(state);
+      return event.height > start + STALE_BLOCKS ? cleared(state, giveUp(state, 'the coordinator did not go on'), env) : step(state);
     }
     default:
       return step(state);
   }
 };
 
+/** Said again after a reconnection: it may have been lost, and an answer tells us if the coordinator has gone on without us. */
+const lastAnswer = (state: Creating): Effect[] => {
+  switch (state.phase) {
+    case 'joined':
+      return [joinMessage(state)];
+    case 'signing':
+      return [reply(state, state.partials ? { type: 'partials', partials: state.partials } : { type: 'nonces', nonces: state.nonces })];
+    case 'opening':
+      return [reply(state, openingAnswer(state.leaf))];
+  }
+};
+
+/** Whatever ends or replaces an attempt, its nonces and its channel go. */
+const cleared = (state: Creating, next: Step<MemberState>, env: MemberEnv): Step<MemberState> => {
+  if (next.state.phase !== 'aborted' && next.state.attempt === state.attempt) return next;
+  forget(state, env);
+  return { ...next, effects: [...discard(state), ...next.effects] };
+};
+
 const onCreatingMessage = (state: Creating, attempt: number, message: FactoryMessage, env: MemberEnv): Step<MemberState> => {
   if (message.type === 'abort') {
-    return attempt >= state.attempt ? giveUp(state, `the coordinator: ${message.reason}`, env, false) : step(state);
+    return attempt >= state.attempt ? giveUp(state, `the coordinator: ${message.reason}`) : step(state);
   }
   // A later attempt replaces this one, with fresh nonces; whatever the old one signed can never be published.
   if (message.type === 'spec' && (attempt > state.attempt || (state.phase === 'joined' && attempt === state.attempt))) {
-    const cleanup = discard(state);
-    forget(state, env);
-    const next = onSpec(state, attempt, message, env);
-    return { ...next, effects: [...cleanup, ...next.effects] };
+    return onSpec(state, attempt, message, env);
   }
   if (attempt !== state.attempt) return step(state);
   switch (state.phase) {
@@ -104,26 +127,14 @@ const discard = (state: Creating): Effect[] => {
 };
 
 /** Nothing of ours is in the factory before it is live: giving up costs nothing. */
-const giveUp = (state: Creating, reason: string, env: MemberEnv, tell: boolean): Step<MemberState> => {
-  forget(state, env);
-  const cleanup = discard(state);
-  if (tell) {
-    const refused = refuse(commonOf(state), reason, AbortCode.Cancelled);
-    return { ...refused, effects: [...cleanup, ...refused.effects] };
-  }
-  return step({ ...commonOf(state), phase: 'aborted', reason }, [...cleanup, { kind: 'log', level: 'info', text: `aborted: ${reason}` }], {
-    cancelPending: true,
-  });
-};
+const giveUp = (state: Creating, reason: string): Step<MemberState> =>
+  step({ ...commonOf(state), phase: 'aborted', reason }, [{ kind: 'log', level: 'info', text: `aborted: ${reason}` }], { cancelPending: true });
 
-const onRestart = (state: Creating, env: MemberEnv): Step<MemberState> => {
+const onRestart = (state: Creating): Step<MemberState> => {
   if (state.phase === 'joined') return step(state);
   // Once the leaf is signed there is no secret nonce to lose: go on from what is stored.
   if (state.phase === 'opening' && (state.leaf.step === 'complete' || state.leaf.step === 'auditing')) return step(state);
-  const cleanup = discard(state);
-  forget(state, env);
-  const refused = refuse(commonOf(state), LOST_NONCES, AbortCode.LostNonces);
-  return { ...refused, effects: [...cleanup, ...refused.effects] };
+  return refuse(commonOf(state), LOST_NONCES, AbortCode.LostNonces);
 };
 
 const onLive = (state: MemberLive, event: Event, env: MemberEnv): Step<MemberState> => {
@@ -136,7 +147,8 @@ const onLive = (state: MemberLive, event: Event, env: MemberEnv): Step<MemberSta
         effects.push({ kind: 'log', level: 'broken', text: `${live.chain.badFunding}: the coordinator cheats; nothing goes over this channel` });
       }
       if (!live.chain.everFunded && live.chain.tip > spec.startHeight + FUNDING_PATIENCE) {
-        return step({ ...commonOf(state), phase: 'aborted', reason: 'the funding transaction never appeared' });
+        const aborted: MemberAborted = { ...commonOf(state), phase: 'aborted', reason: 'the funding transaction never appeared' };
+        return step(aborted, [{ kind: 'discard_channels', peers: [], fundingTxids: [leafTxid(state)] }]);
       }
       return step({ ...state, live }, [...plan(live, 'member'), ...effects]);
     }

@@ -12,7 +12,7 @@ import { signOnceOf, step } from '../protocol/effects.js';
 import { present } from '../protocol/present.js';
 import { buildLeaf, buildPath } from '../transactions.js';
 import { commonOf, createKey, refuse, reply } from './joining.js';
-import type { MemberEnv, MemberLive, MemberState, Opening } from './state.js';
+import type { LeafStep, MemberEnv, MemberLive, MemberState, Opening } from './state.js';
 
 export const memberLeaf = (spec: FactorySpec, member: number, channelScript: Script): Signable =>
   buildLeaf(spec, member, buildPath(spec, member).slot, channelScript);
@@ -39,6 +39,21 @@ export const onOpeningMessage = (state: Opening, message: FactoryMessage, env: M
     }
     default:
       return step(state);
+  }
+};
+
+/** What the coordinator has heard from us last, if all went well. */
+export const openingAnswer = (leaf: LeafStep): FactoryMessage => {
+  switch (leaf.step) {
+    case 'stored':
+      return { type: 'stored' };
+    case 'expecting':
+      return { type: 'open_ready' };
+    case 'signed':
+      return { type: 'leaf_partial', nonce: leaf.nonce, partial: leaf.partial };
+    case 'complete':
+    case 'auditing':
+      return { type: 'leaf_stored' };
   }
 };
 

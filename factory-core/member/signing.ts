@@ -4,8 +4,9 @@ import type { FactoryMessage } from '../../blip/messages.js';
 import type { Step } from '../protocol/effects.js';
 import { signOnceOf, step } from '../protocol/effects.js';
 import { present } from '../protocol/present.js';
-import { MusigError, verifyFinal } from '../musig/index.js';
-import { commonOf, createKey, refuse, reply, signablesOf } from './joining.js';
+import { isOwnNonceLost, MusigError, verifyFinal } from '../musig/index.js';
+import { AbortCode } from '../protocol/abort-codes.js';
+import { commonOf, createKey, LOST_NONCES, refuse, reply, signablesOf } from './joining.js';
 import type { MemberEnv, MemberState, Opening, Signing } from './state.js';
 
 export const onSigning = (state: Signing, message: FactoryMessage, env: MemberEnv): Step<MemberState> => {
@@ -38,6 +39,7 @@ const onAggregates = (state: Signing, aggregates: readonly AggregateNonce[], env
   } catch (error) {
     if (!(error instanceof MusigError)) throw error;
     env.signer.drop(key);
+    if (isOwnNonceLost(error)) return refuse(commonOf(state), LOST_NONCES, AbortCode.LostNonces);
     return refuse(commonOf(state), `aggregate_nonces: ${error.message}`);
   }
 };

@@ -68,7 +68,8 @@ export interface Opening extends Signed {
 export interface MemberClosing {
   readonly attempt: number;
   readonly progress:
-    | { readonly step: 'draining' }
+    /** `outputs` when the coordinator goes on with a close that others may have signed in an earlier attempt. */
+    | { readonly step: 'draining'; readonly outputs?: readonly CloseOutput[] }
     /** Drained; `balance` is what this client has. */
     | { readonly step: 'ready'; readonly balance: Msat }
     | { readonly step: 'nonce'; readonly outputs: readonly CloseOutput[]; readonly nonce: PublicNonce }

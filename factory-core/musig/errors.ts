@@ -45,3 +45,7 @@ export class MusigError extends Error {
     this.name = 'MusigError';
   }
 }
+
+/** A signer's own nonce for the attempt is gone: it has signed in a step that was never stored, or the process is new. */
+export const isOwnNonceLost = (error: unknown): boolean =>
+  error instanceof MusigError && (error.code === 'nonce_absent' || error.code === 'nonce_used' || error.code === 'aggregate_mismatch');

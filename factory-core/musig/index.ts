@@ -16,5 +16,5 @@ export {
   verifyFinal,
   verifyPartial,
 } from './aggregate.js';
-export { MusigError, type MusigErrorCode } from './errors.js';
+export { isOwnNonceLost, MusigError, type MusigErrorCode } from './errors.js';
 export { createSigner, type Signer } from './signer.js';

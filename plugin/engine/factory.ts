@@ -22,7 +22,8 @@ export interface Factory {
 export const instanceOf = (state: FactoryState): InstanceId =>
   state.role === 'coordinator' ? state.request.instanceId : state.instanceId;
 
-export const liveOf = (state: FactoryState): Live | undefined => (state.phase === 'live' ? state.live : undefined);
+/** What is to be watched on chain: also while channels are armed, since the funding transaction may be out by then. */
+export const liveOf = (state: FactoryState): Live | undefined => (state.phase === 'live' || state.phase === 'arming' ? state.live : undefined);
 
 /** Whether a cooperative close is under way (and channels are therefore frozen). */
 export const isClosing = (state: FactoryState): boolean => state.phase === 'live' && state.closing !== undefined;

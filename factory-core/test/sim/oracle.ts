@@ -1,0 +1,190 @@
+/** What must always hold, whoever crashes or lies (architecture 12): checked while the world runs. */
+import type { NodeId, Outpoint, Txid } from '../../../blip/brands.js';
+import type { FactoryMessage } from '../../../blip/messages.js';
+import { distributionOf, exitPath } from '../../live/paths.js';
+import type { Branch, Live } from '../../live/state.js';
+import type { Signable, SignedTx } from '../../model.js';
+import { verifyFinal } from '../../musig/index.js';
+import { present } from '../../protocol/present.js';
+import { buildLeaf, fundingRequirement, pathOf, slotAmount } from '../../transactions.js';
+import { treeOf } from '../../tree-of.js';
+import { outpointText } from './chain.js';
+import type { Host } from './host.js';
+import type { FactoryState } from './store.js';
+import type { World } from './world.js';
+
+export class Violation extends Error {
+  constructor(text: string) {
+    super(text);
+    this.name = 'Violation';
+  }
+}
+
+export class Oracle {
+  /** What a node has let out: outpoint and purpose → sighash. */
+  private readonly released = new Map<string, string>();
+  private readonly knownLive = new WeakMap<Host, Live['branches']>();
+
+  constructor(private readonly world: World) {}
+
+  violated(text: string): never {
+    throw new Violation(text);
+  }
+  private expect(holds: boolean, text: string): void {
+    if (!holds) this.violated(text);
+  }
+
+  /** A message is about to leave a node. */
+  sending(from: Host, message: FactoryMessage): void {
+    if (!this.world.isHonest(from)) return;
+    switch (message.type) {
+      case 'partials':
+        for (const partial of message.partials) this.releasing(from, from.record.parts.get(partial)?.signable);
+        return;
+      case 'leaf_partial':
+      case 'close_partial':
+        this.releasing(from, from.record.parts.get(message.partial)?.signable);
+        return;
+      case 'signatures':
+      case 'leaf_signature':
+      case 'close_signature':
+        for (const s of coordinatorSignables(from.state)) this.releasing(from, s);
+        return;
+      default:
+        return;
+    }
+  }
+  /** Architecture 12.6: on record before it leaves, and never another one. */
+  private releasing(from: Host, s: Signable | undefined): void {
+    if (!s) return this.violated(`${from.name} sends a partial signature it never made`);
+    const key = `${from.name} ${outpointText(s.tx.prevout.outpoint)} ${s.purpose}`;
+    this.expect((this.released.get(key) ?? s.sighash) === s.sighash, `${key}: signed twice, for two messages`);
+    this.expect(from.disk.signedOnce({ outpoint: s.tx.prevout.outpoint, purpose: s.purpose }) === s.sighash, `${key}: not on record before it left`);
+    this.released.set(key, s.sighash);
+  }
+
+  stored(host: Host, _before: FactoryState | undefined, after: FactoryState): void {
+    if (!this.world.isHonest(host) || after.phase !== 'live') return;
+    if (this.knownLive.get(host) === after.live.branches) return;
+    this.knownLive.set(host, after.live.branches);
+    for (const branch of after.live.branches) this.checkExit(host, after.live, branch);
+  }
+
+  /** A complete, valid way out for all that is owned, to a channel its node has (architecture 12.2, 3, 7). */
+  private checkExit(host: Host, live: Live, branch: Branch): void {
+    const who = `${host.name}, exit of ${String(branch.member)}`;
+    const { spec } = live;
+    const required = fundingRequirement(spec);
+    this.expect(spec.fundingAmount === required.amount, `${who}: the funding amount is not what the tree needs`);
+    const path = exitPath(live, branch);
+    let expected: { readonly outpoint: Outpoint; readonly amount: bigint; readonly script: string }[] = [{ outpoint: spec.funding, ...required }];
+    for (const tx of path) {
+      const { prevout } = tx.signable.tx;
+      const spent = expected.find((e) => outpointText(e.outpoint) === outpointText(prevout.outpoint));
+      this.expect(spent?.amount === prevout.amount && spent.script === prevout.script, `${who}: a ${tx.signable.purpose} spends what is not there`);
+      this.checkSigned(who, tx);
+      expected = tx.signable.tx.outputs.map((o, vout) => ({ ...o, outpoint: { txid: tx.signable.txid, vout } }));
+    }
+    const leaf = present(path.at(-1)).signable;
+    const channel = this.world.cln.at(host.id).find((c) => c.funding.txid === leaf.txid);
+    const [output] = leaf.tx.outputs;
+    this.expect(channel !== undefined, `${who}: its node has no such channel`);
+    this.expect(output?.script === channel?.script && output?.amount === channel?.capacity, `${who}: the leaf does not pay its channel`);
+    this.expect(channel?.id === branch.channelId, `${who}: another channel id`);
+    const distribution = distributionOf(live);
+    this.checkSigned(who, distribution);
+    const entry = present(spec.roster[branch.member]);
+    const paid = distribution.signable.tx.outputs.find((o) => o.script === entry.payoutScript);
+    this.expect(paid?.amount === slotAmount(spec, branch.member), `${who}: the distribution does not pay its slot`);
+    if (!host.isCoordinator) {
+      this.expect(entry.key === host.identity.key && entry.payoutScript === host.identity.payoutScript, `${who}: not its own branch`);
+    }
+  }
+  private checkSigned(who: string, { signable, signature }: SignedTx): void {
+    const { prevout, outputs } = signable.tx;
+    const paid = outputs.reduce<bigint>((sum, o) => sum + o.amount, signable.fee);
+    this.expect(paid === prevout.amount, `${who}: a ${signable.purpose} does not conserve value`);
+    this.expect(verifyFinal(signable, signature), `${who}: the signature of a ${signable.purpose} does not verify`);
+  }
+
+  /** The coordinator is about to publish the funding transaction (architecture 5.6). */
+  funding(funding: Outpoint): void {
+    const { coordinator } = this.world;
+    if (!this.world.isHonest(coordinator)) return;
+    const leaves = coordinatorLeaves(coordinator.state);
+    this.expect(leaves !== undefined, 'the funding transaction is published without leaves');
+    for (const { nodeId, leafTxid } of leaves ?? []) {
+      const member = this.world.host(nodeId);
+      if (this.world.isHonest(member)) {
+        const live = member.live;
+        this.expect(live !== undefined && outpointText(live.spec.funding) === outpointText(funding), `published before ${member.name} is ready`);
+      }
+      const channel = this.world.cln.at(coordinator.id).find((c) => c.funding.txid === leafTxid);
+      this.expect(channel?.withheld === false, `published before the channel of ${member.name} is armed`);
+    }
+  }
+
+  /** After every action. */
+  check(): void {
+    for (const host of this.world.hosts) {
+      const [violation] = host.record.violations;
+      if (violation !== undefined) this.violated(violation);
+    }
+  }
+
+  /** When all is quiet and the network was fair: live everywhere, or aborted everywhere with a reason; nothing left behind. */
+  concluded(): void {
+    const { world } = this;
+    const honestCoordinator = world.isHonest(world.coordinator);
+    if (honestCoordinator) {
+      const state = world.coordinatorState;
+      this.expect(state === undefined || state.phase === 'live' || state.phase === 'aborted', `the coordinator is still ${String(state?.phase)}`);
+      if (state?.phase === 'aborted') this.expect(state.reason.length > 0, 'aborted without a reason');
+      this.expect(world.wallet.reservedCount === 0, `${String(world.wallet.reservedCount)} coins are still reserved`);
+    }
+    const lives = new Set<Txid>();
+    const coordinatorLive = world.coordinator.live;
+    for (const branch of coordinatorLive?.branches ?? []) lives.add(exitPath(present(coordinatorLive), branch).at(-1)?.signable.txid ?? ('' as Txid));
+    for (const member of world.members.filter((m) => world.isHonest(m))) {
+      const state = world.memberState(member);
+      if (!state) continue;
+      this.expect(state.phase === 'live' || state.phase === 'aborted', `${member.name} is still ${state.phase}`);
+      if (state.phase === 'aborted') this.expect(state.reason.length > 0, `${member.name} aborted without a reason`);
+      if (!honestCoordinator) {
+        if (state.phase === 'live') lives.add(present(exitPath(state.live, present(state.live.branches[0])).at(-1)).signable.txid);
+        continue;
+      }
+      const isIn = coordinatorLive?.branches.some((b) => b.peer === member.id) === true;
+      this.expect((state.phase === 'live') === isIn, `${member.name} is ${state.phase}, the coordinator ${coordinatorLive ? 'live' : 'not live'} with${isIn ? '' : 'out'} it`);
+      if (state.phase === 'live' && coordinatorLive) {
+        this.expect(outpointText(state.live.spec.funding) === outpointText(coordinatorLive.spec.funding), `${member.name} lives in another factory`);
+      }
+    }
+    for (const host of world.hosts.filter((h) => world.isHonest(h))) {
+      if (host.isCoordinator && !honestCoordinator) continue;
+      const ended = host.live?.retired === true;
+      for (const c of ended ? [] : world.cln.at(host.id)) this.expect(lives.has(c.funding.txid), `${host.name} still has a channel of a dead attempt`);
+    }
+  }
+}
+
+/** What the coordinator has signed by now, all of which must be on record. */
+const coordinatorSignables = (state: FactoryState | undefined): readonly Signable[] => {
+  if (state?.role !== 'coordinator') return [];
+  if (state.phase === 'signing') return [...treeOf(state.spec).splits, treeOf(state.spec).distribution];
+  if (state.phase === 'opening') {
+    return state.leaves.flatMap((leaf, member) => {
+      if (!('signature' in leaf)) return [];
+      return [buildLeaf(state.spec, member, pathOf(treeOf(state.spec), member).slot, leaf.channelScript)];
+    });
+  }
+  return [];
+};
+
+const coordinatorLeaves = (state: FactoryState | undefined): readonly { readonly nodeId: NodeId; readonly leafTxid: Txid }[] | undefined => {
+  if (state?.role !== 'coordinator') return undefined;
+  if (state.phase === 'arming' || state.phase === 'live') {
+    return state.live.branches.map((b) => ({ nodeId: b.peer, leafTxid: present(exitPath(state.live, b).at(-1)).signable.txid }));
+  }
+  return undefined;
+};

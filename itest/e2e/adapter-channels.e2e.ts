@@ -194,6 +194,20 @@ describe('the adapter: virtual channels', () => {
     clientToy.invoices = invoices;
   });
 
+  test('an outsider pays the client’s BOLT 12 offer, whose blinded path is raised as well', async () => {
+    const { bolt12 } = (await clientNode.call('offer', { amount: 3_000_000, description: 'an offer' })) as { bolt12: string };
+    const { invoices } = clientToy;
+    clientToy.invoices = undefined;
+    await expect(cluster().outsider.call('xpay', { invstring: bolt12, retry_for: 5 })).rejects.toThrow();
+    expect(lspToy.htlcs.at(-1)!.forward).toMatchObject({ channelId: id, nextNode: clientNode.id });
+    clientToy.invoices = invoices;
+    const offer = (await clientNode.call('offer', { amount: 3_000_000, description: 'another offer' })) as { bolt12: string };
+    await cluster().outsider.call('xpay', { invstring: offer.bolt12 });
+    const arrived = clientToy.htlcs.at(-1)!;
+    expect(arrived).toMatchObject({ amount: 3_000_000n });
+    expect(arrived.cltvExpiry).toBeGreaterThanOrEqual(minCltvExpiry(arrived.height, EARLY_WARNING));
+  });
+
   test('policy failures reach the payer as ordinary, temporary ones', async () => {
     const facts = { earlyWarning: EARLY_WARNING, active: true, frozen: false };
     lspToy.factoryChannels.set(id, { ...facts, frozen: true });

@@ -101,7 +101,8 @@ export const liveState = (live: Live, closing: boolean): LiveState => {
   const { spec, chain } = live;
   if (funding.kind === 'spent') {
     if (funding.by === 'close') return 'closed';
-    return funding.by === 'distribution' ? 'distributed' : 'exiting';
+    if (funding.by === 'distribution') return 'distributed';
+    return everyoneHasLeft(live) ? 'closed' : 'exiting';
   }
   if (funding.kind === 'unconfirmed' || funding.depth < spec.terms.minDepth) return 'funding';
   if (Object.keys(live.exits).length > 0) return 'exiting';
@@ -109,6 +110,10 @@ export const liveState = (live: Live, closing: boolean): LiveState => {
   if (chain.tip < spec.startHeight + spec.terms.activeBlocks) return 'active';
   return chain.tip < spec.startHeight + spec.terms.activeBlocks + spec.terms.dyingBlocks ? 'dying' : 'settling';
 };
+
+/** Only the coordinator, who has all branches, can know. */
+const everyoneHasLeft = (live: Live): boolean =>
+  live.branches.length === live.spec.roster.length && live.branches.every((branch) => branchStatus(live, branch).kind === 'channel_closed');
 
 /**
  * May HTLCs pass over this branch's channel? Not before the funding is deep enough, not while a close is being agreed,

@@ -73,6 +73,7 @@ describe('leaving alone', () => {
     const client = cluster.client(2);
     await client.call('factory-exit', { factory_id: factoryId });
     await mineUntilPaid(cluster, client, 300_000_000);
+    await cluster.lsp.waitFor('everyone to have left', async () => (await factoryState(cluster.lsp, factoryId)) === 'closed');
   });
 
   test('the LSP takes back the stock of every branch that is on chain, after its relative lock', async () => {

@@ -55,10 +55,12 @@ export interface Factory {
 
 export interface FactoryStatus extends Factory {
   readonly early_warning_time: number;
+  readonly height: number;
   readonly members: readonly {
     readonly node_id: string;
     readonly connected: boolean;
     readonly state: string;
+    readonly path: { readonly transactions: number; readonly confirmed: number };
     readonly channels: readonly { readonly channel_id: string; readonly to_us_msat: number; readonly total_msat: number }[];
   }[];
   readonly exit: { readonly transactions: number; readonly vbytes: number; readonly blocks: number; readonly cost_msat: number };

@@ -1,7 +1,7 @@
 /** `factory-tree` and `factory-plan`: shapes, drawn and compared. */
 import { branchStatus, fundingStatus } from '../../factory-core/live/custody.js';
 import { leafOf, outpointKey, pathFor } from '../../factory-core/live/paths.js';
-import type { Live } from '../../factory-core/live/state.js';
+import type { Branch, Live } from '../../factory-core/live/state.js';
 import { drawMermaid, drawText, type Annotate } from '../../factory-core/draw.js';
 import { feeFor } from '../../factory-core/sizes.js';
 import { checkShape, MAX_CLIENTS, MIN_CLIENTS, planShape, shapeCost } from '../../factory-core/shape.js';
@@ -19,6 +19,9 @@ export const factoryTree = (context: () => Context) =>
     description: 'Draw a channel factory’s transaction tree',
     category: 'factory',
     params: { factory_id: factoryIdParam, format: param.withDefault(param.oneOf('all', 'text', 'mermaid'), 'all') },
+    check: ({ factory_id: id }) => {
+      findLive(context(), id, 'factory-tree');
+    },
     run: ({ factory_id: id, format }) => {
       const { state } = findLive(context(), id, 'factory-tree');
       const annotate = annotation(state.live);
@@ -53,10 +56,16 @@ const annotation =
         const branch = live.branches.find((b) => b.member === node.member);
         if (!branch) return undefined;
         const who = live.branches.length > 1 ? branch.peer.slice(0, 10) : 'this node';
-        return `${who}…, leaf ${short(leafOf(live, branch).signable.txid)}, ${branchStatus(live, branch).kind.replace('_', ' ')}`;
+        return `${who}…, leaf ${short(leafOf(live, branch).signable.txid)}, ${standing(live, branch)}`;
       }
     }
   };
+
+const standing = (live: Live, branch: Branch): string => {
+  const status = branchStatus(live, branch);
+  // Not `publishing`: it may be a neighbour's exit that has confirmed a part of the way.
+  return status.kind === 'publishing' ? `${status.confirmed} of ${status.of} on chain` : status.kind.replace('_', ' ');
+};
 
 export const factoryPlan = (context: () => Context) =>
   method({
@@ -69,10 +78,12 @@ export const factoryPlan = (context: () => Context) =>
       feerate: param.optional(feerateParam),
       shape: param.optional(shapeParam),
     },
+    check: ({ clients, shape }) => {
+      holds(clients, shape);
+    },
     run: ({ clients, feerate, shape }) => {
       const treeFeerate = feerate ?? context().settings.terms.treeFeerate;
-      const problem = shape && checkShape(clients, shape);
-      if (problem) invalid('shape', problem.reason);
+      holds(clients, shape);
       const best = planShape(clients);
       const shapes = shape ? [shape] : alternatives(clients, best);
       return {
@@ -83,6 +94,11 @@ export const factoryPlan = (context: () => Context) =>
       };
     },
   });
+
+const holds = (clients: number, shape: readonly number[] | undefined): void => {
+  const problem = shape && checkShape(clients, shape);
+  if (problem) invalid('shape', problem.reason);
+};
 
 /** The planner's choice, then the flat ones that can hold so many. */
 const alternatives = (n: number, best: readonly number[]): readonly (readonly number[])[] => {

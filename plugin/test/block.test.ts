@@ -32,7 +32,7 @@ const toHex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
 const walk = (hex: string) => [...parseBlock(hex).transactions()];
 /** Bytes as they lie before the transactions. */
 const HEADER = GENESIS.slice(0, 160);
-/** How far a transaction of ours is from its own end to its count of outputs; for damaging it on purpose. */
+/** A small transaction, to be damaged on purpose. */
 const plain = makeTx([op(1)], [out(5n, '51')]).raw;
 
 describe('a block', () => {
@@ -121,25 +121,27 @@ describe('a block', () => {
 
   const count = (n: number) => compactSize(n).toString('hex');
   test.each([
-    ['nothing', ''],
-    ['no hex', 'zz'.repeat(200)],
-    ['larger than a block can be', '00'.repeat(4_000_001)],
-    ['no transactions', `${HEADER}00`],
-    ['more transactions than fit', `${HEADER}${count(0xffffffff)}${plain}`],
-    ['bytes left over', `${HEADER}01${plain}00`],
-    ['a count in nine bytes', `${HEADER}ff0100000000000000${plain}`],
-    ['a count not in its shortest form', `${HEADER}fd0100${plain}`],
-    ['a count not in its shortest form, in five bytes', `${HEADER}feffff0000${plain}`],
-    ['no inputs', `${HEADER}0102000000000100${plain.slice(10)}`],
-    ['more inputs than fit', `${HEADER}0102000000${count(0x7fffffff)}${plain.slice(10)}`],
-    ['an unknown witness flag', `${HEADER}01020000000002${plain.slice(8)}`],
-    ['more outputs than fit', `${HEADER}01${plain.replace(/01(?=05000000)/, count(0xfffffff))}`],
-    ['no outputs', `${HEADER}01${plain.replace(/01(?=05000000).*/, '00')}00000000`],
-    ['an amount above all there is', `${HEADER}01${plain.replace('0500000000000000', '05000000ffffffff')}`],
-    ['a script longer than the block', `${HEADER}01${plain.replace(/0151(?=00000000$)/, `${count(0x10000)}51`)}`],
-    ['a witness longer than the block', `${HEADER}01${makeTx([op(1)], [out(5n, '51')], ['aa']).raw.replace(/0101aa(?=00000000$)/, `01${count(0xffff)}aa`)}`],
-  ])('%s is refused', (_name, hex) => {
-    expect(refusal(() => walk(hex))).toMatchObject({ code: 'bad_block', culprit: 'block' });
+    ['nothing', 'not a block in hex', ''],
+    ['no hex', 'not a block in hex', 'zz'.repeat(200)],
+    ['larger than a block can be', 'larger than a block', '00'.repeat(4_000_001)],
+    ['no transactions', 'no transactions', `${HEADER}00`],
+    ['more transactions than fit', 'transactions do not fit', `${HEADER}${count(0xffffffff)}${plain}`],
+    ['bytes left over', 'left over', `${HEADER}01${plain}00`],
+    ['a count in nine bytes', 'out of range', `${HEADER}ff0100000000000000${plain}`],
+    ['a count not in its shortest form', 'shortest form', `${HEADER}fd0100${plain}`],
+    ['a count not in its shortest form, in five bytes', 'shortest form', `${HEADER}feffff0000${plain}`],
+    ['no inputs', 'without inputs', `${HEADER}0102000000000100${plain.slice(10)}`],
+    ['more inputs than fit', 'inputs do not fit', `${HEADER}0102000000${count(0x7fffffff)}${plain.slice(10)}`],
+    ['an unknown witness flag', 'witness flag', `${HEADER}01${makeTx([op(1)], [out(5n, '51')], ['aa']).raw.replace(/^020000000001/, '020000000002')}`],
+    ['more outputs than fit', 'outputs do not fit', `${HEADER}01${plain.replace(/01(?=05000000)/, count(0xfffffff))}`],
+    ['no outputs', 'without outputs', `${HEADER}01${makeTx([op(1), op(2)], []).raw}`],
+    ['an amount above all there is', 'amount out of range', `${HEADER}01${plain.replace('0500000000000000', '05000000ffffffff')}`],
+    ['a script longer than the block', 'too early', `${HEADER}01${plain.replace(/0151(?=00000000$)/, `${count(0x10000)}51`)}`],
+    ['a witness longer than the block', 'too early', `${HEADER}01${makeTx([op(1)], [out(5n, '51')], ['aa']).raw.replace(/0101aa(?=00000000$)/, `01${count(0xffff)}aa`)}`],
+  ])('%s is refused: %s', (_name, message, hex) => {
+    const error = refusal(() => walk(hex));
+    expect([error.code, error.culprit]).toEqual(['bad_block', 'block']);
+    expect(error.message).toContain(message);
   });
 
   test('an outpoint as inputs carry it', () => {

@@ -275,6 +275,8 @@ describe('backup', () => {
     expect(info).toEqual({ path: target, bytes: statSync(target).size, generation: 2 });
     expect(mode(target)).toBe(0o600);
     expect(['-wal', '-shm', '-journal', '.partial'].some((suffix) => existsSync(target + suffix))).toBe(false);
+    // Its header says that it needs no write-ahead log (format version 1, not 2).
+    expect(readFileSync(target)[18]).toBe(1);
     expect(dump(open(target))).toEqual(before);
   });
 

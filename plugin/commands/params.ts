@@ -1,7 +1,7 @@
 /** Parameters our commands have in common. */
-import { instanceId, nodeId, sat, type InstanceId, type NodeId, type Sat } from '../../blip/brands.js';
+import { FormatError, instanceId, nodeId, sat, type InstanceId, type NodeId, type Sat } from '../../blip/brands.js';
 import type { JsonValue } from '../runtime/json.js';
-import { param, type Param } from '../runtime/params.js';
+import { invalidParam, param, type Param } from '../runtime/params.js';
 
 const UNITS: Readonly<Record<string, bigint>> = { msat: 1n, sat: 1_000n, btc: 100_000_000_000n };
 const AMOUNT = /^(\d{1,18})(?:\.(\d{1,11}))?(msat|sat|btc)?$/;
@@ -23,9 +23,18 @@ const readSat = (value: JsonValue): Sat => {
 /** An amount as `fundchannel` reads it: a bare number is satoshis; `sat`, `msat` (whole satoshis) and `btc` may be said. */
 export const satAmount: Param<Sat> = param.custom(readSat);
 
-const lower = (value: JsonValue): string => (typeof value === 'string' ? value.toLowerCase() : '');
-export const nodeIdParam: Param<NodeId> = param.custom((value, field) => nodeId(lower(value), field));
-export const factoryIdParam: Param<InstanceId> = param.custom((value, field) => instanceId(lower(value), field));
+/** Hex in capitals will do. */
+const branded = <T>(read: (text: string) => T): Param<T> => ({
+  parse: (value, field) => {
+    try {
+      return read(typeof value === 'string' ? value.toLowerCase() : '');
+    } catch (error) {
+      throw error instanceof FormatError ? invalidParam(field, error.expected, value) : error;
+    }
+  },
+});
+export const nodeIdParam: Param<NodeId> = branded(nodeId);
+export const factoryIdParam: Param<InstanceId> = branded(instanceId);
 
 /** sat per 1,000 vB, as CLN's feerates are: `2000perkb`, `500perkw`, or a bare number of sat/kvB. */
 export const feerateParam: Param<number> = param.custom((value) => {

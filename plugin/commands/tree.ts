@@ -28,6 +28,8 @@ export const factoryTree = (context: () => Context) =>
       return {
         factory_id: id,
         state: stateName(state),
+        // lightning-cli then prints the drawing instead of JSON.
+        ...(format === 'text' ? { 'format-hint': 'simple' } : {}),
         ...(format === 'mermaid' ? {} : { text: drawText(state.live.spec, annotate) }),
         ...(format === 'text' ? {} : { mermaid: drawMermaid(state.live.spec, annotate) }),
       };

@@ -3,14 +3,14 @@ import { randomFillSync } from 'node:crypto';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { sat, type NodeId } from '../blip/brands.js';
-import { defaultPolicy } from '../factory-core/validate.js';
+import { defaultPolicy, HEIGHT_TOLERANCE } from '../factory-core/validate.js';
 import { createFollower, type Follower } from './chain/follower.js';
 import { networkForbidden, type Context } from './commands/context.js';
 import { Broadcaster } from './engine/broadcaster.js';
 import { consume, Watch } from './engine/chain.js';
 import { ChannelBook } from './engine/channel-book.js';
 import { Engine } from './engine/engine.js';
-import type { FactoryState } from './engine/factory.js';
+import { liveOf, type FactoryState } from './engine/factory.js';
 import { guard } from './engine/guardian.js';
 import { Inbox } from './engine/inbox.js';
 import { factorySigner, Joining } from './engine/joining.js';
@@ -41,6 +41,10 @@ export interface App {
 
 /** CLN tells of blocks; this is for what it does not tell (a reorganisation to the same height). */
 const POLL_MS = 30_000;
+
+const DAY_MS = 86_400_000;
+/** What was done stays for a week, for whoever looks into a question. */
+const KEEP_OUTBOX_MS = 7 * DAY_MS;
 
 /** What is left of lightningd's patience is for closing the database. */
 const STOP_MS = 2_000;
@@ -138,12 +142,23 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
       consume(engine, watch, event);
       await Promise.resolve();
     },
-    startHeight: () => undefined,
+    startHeight: () => earliest(engine.all().map(({ state }) => state)),
   });
-  const poll = (): void => {
-    follower.poll().then(() => guard({ engine, lightning, log })).catch((error: unknown) => stopped || log('unusual', `following the chain: ${error instanceof Error ? error.message : String(error)}`));
+  const follow = async (): Promise<void> => {
+    const result = await follower.poll();
+    // A backend that starts over knows nothing of our transactions: no decision is made by its height.
+    if (result.status === 'backend_behind') log('unusual', `bitcoind is at block ${result.tip}, below all that was seen before: waiting for it`);
+    if (result.status === 'synced') await guard({ engine, lightning, log });
   };
-  let timer: NodeJS.Timeout | undefined;
+  const poll = (): void => {
+    follow().catch((error: unknown) => {
+      if (!stopped) log('unusual', `following the chain: ${error instanceof Error ? error.message : String(error)}`);
+    });
+  };
+  const prune = (): void => {
+    if (!stopped) guarded(() => store.pruneOutbox(Date.now() - KEEP_OUTBOX_MS));
+  };
+  const timers: NodeJS.Timeout[] = [];
   let stopped = false;
 
   return {
@@ -166,11 +181,12 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
       outbox.resume();
       mirror.update();
       poll();
-      timer = setInterval(poll, POLL_MS);
+      timers.push(setInterval(poll, POLL_MS), setInterval(prune, DAY_MS));
+      prune();
     },
     stop: async () => {
       stopped = true;
-      clearInterval(timer);
+      timers.forEach(clearInterval);
       outbox.stop();
       performer.stop();
       problem ??= 'the plugin is stopping';
@@ -179,6 +195,12 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
       store.close();
     },
   };
+};
+
+/** No block before the first factory's can matter; its funding transaction may be a little older than its start. */
+const earliest = (states: readonly FactoryState[]): number | undefined => {
+  const starts = states.flatMap((state) => liveOf(state)?.spec.startHeight ?? []);
+  return starts.length === 0 ? undefined : Math.min(...starts) - HEIGHT_TOLERANCE;
 };
 
 const isPendingWith = (state: FactoryState, coordinator: NodeId): boolean =>

@@ -4,6 +4,7 @@ import { decideHtlc } from '../factory-core/htlc-policy.js';
 import type { App } from './app.js';
 import { factsOf } from './engine/channel-book.js';
 import { isVirtual } from './engine/guardian.js';
+import { raiseBolt12Cltv } from './lightning/bolt12.js';
 import {
   ACCEPT_ZERO_CONF,
   commandParam,
@@ -60,7 +61,7 @@ export const hooks = (app: () => App | undefined): Hooks => ({
     handle: (params) => htlc(app(), params),
   },
   rpc_command: {
-    filters: ['invoice', 'getroutes', 'close', ...SPLICING_COMMANDS],
+    filters: ['invoice', 'createinvoice', 'getroutes', 'close', ...SPLICING_COMMANDS],
     fallback: CONTINUE,
     handle: (params) => command(app(), params),
   },
@@ -72,6 +73,9 @@ const htlc = async (app: App | undefined, params: JsonObject): Promise<HookAnswe
   const incoming = await app.book.byAlias(event.incoming.shortChannelId);
   const { forward } = event;
   const outgoing = forward?.channelId !== undefined ? app.book.byChannelId(forward.channelId) : await byName(app, forward?.shortChannelId);
+  const facts = outgoing && factsOf(outgoing);
+  // CLN takes the channel with most room, frozen or not: another one to the same peer may do.
+  const others = outgoing && facts && (!facts.active || facts.frozen) ? await app.book.others(outgoing.branch, forward?.amount) : [];
   const decision = decideHtlc({
     height: Math.max(event.height, app.context.engine.currentHeight()),
     amount: event.amount,
@@ -81,7 +85,7 @@ const htlc = async (app: App | undefined, params: JsonObject): Promise<HookAnswe
       ? {
           forward: {
             ...(forward.cltvExpiry === undefined ? {} : { cltvExpiry: forward.cltvExpiry }),
-            ...(outgoing ? { channel: factsOf(outgoing) } : {}),
+            ...(facts ? { channel: facts, others } : {}),
           },
         }
       : {}),
@@ -107,7 +111,10 @@ const command = async (app: App | undefined, params: JsonObject): Promise<HookAn
   }
   const invoice = await app.book.forInvoice();
   if (!invoice) return CONTINUE;
-  const raised = raiseInvoiceCltv(called.params, invoice.earlyWarning, app.cltvFinal, invoice.hints);
+  const raised =
+    called.method === 'createinvoice'
+      ? raiseBolt12Cltv(called.params, invoice.earlyWarning, app.cltvFinal)
+      : raiseInvoiceCltv(called.params, invoice.earlyWarning, app.cltvFinal, invoice.hints);
   return raised ? replaceParams(called, raised) : CONTINUE;
 };
 

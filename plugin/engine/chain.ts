@@ -43,6 +43,7 @@ export const consume = (engine: Engine, watch: Watch, event: ChainEvent): void =
   const events = new Map<InstanceId, CoreEvent>();
   if (event.type === 'block_connected') engine.setHeight(event.height);
   if (event.type === 'block_disconnected') engine.setHeight(event.height - 1);
+  if (event.type === 'rescan') engine.setHeight(event.fromHeight - 1);
   for (const { instanceId, state } of engine.all()) {
     const live = liveOf(state);
     events.set(instanceId, toCore(event, live && watch.of(live)));

@@ -1,5 +1,5 @@
 /** Which of the node's channels are factory channels, for hooks that must answer in milliseconds: from memory. */
-import type { ChannelId, NodeId, Sat } from '../../blip/brands.js';
+import type { ChannelId, Msat, NodeId, Sat } from '../../blip/brands.js';
 import { factoryEarlyWarningTime } from '../../factory-core/exit-plan.js';
 import type { FactoryChannelFacts } from '../../factory-core/htlc-policy.js';
 import { fundingStatus, mayCarryHtlcs } from '../../factory-core/live/custody.js';
@@ -52,6 +52,19 @@ export class ChannelBook {
     const withPeer = (await this.lightning.channels()).filter((c) => c.peer === name && c.state === 'CHANNELD_NORMAL');
     const [only, another] = withPeer;
     return only && !another ? this.byChannelId(only.channelId) : undefined;
+  }
+
+  /** Other channels to a branch's peer that have room for `amount`, the roomiest first. */
+  async others(branch: Branch, amount: Msat | undefined): Promise<readonly { readonly channelId: ChannelId; readonly channel?: FactoryChannelFacts }[]> {
+    const channels = (await this.lightning.channels({ peer: branch.peer })).filter(
+      (c) => c.channelId !== branch.channelId && c.connected && c.state === 'CHANNELD_NORMAL' && c.spendable >= (amount ?? 0n),
+    );
+    return [...channels]
+      .sort((a, b) => (b.spendable > a.spendable ? 1 : -1))
+      .map(({ channelId }) => {
+        const known = this.byChannelId(channelId);
+        return { channelId, ...(known ? { channel: factsOf(known) } : {}) };
+      });
   }
 
   hasLive(): boolean {

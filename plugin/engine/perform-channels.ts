@@ -94,12 +94,23 @@ export const arm = async (ln: Lightning, effect: Durable<'arm'>): Promise<Outcom
   }
 };
 
-/** The factory has ended by another transaction: this channel can never be published. */
-export const retireChannel = async (ln: Lightning, effect: Durable<'retire_channel'>): Promise<Outcome> => {
-  const [channel] = await ln.channels({ channelId: effect.channelId });
-  if (!channel || CLOSED_ALREADY.has(channel.state)) return done();
-  await ln.thaw([effect.channelId]);
-  await ln.closeChannel({ channelId: effect.channelId });
+/** How long the end that did not open a channel leaves its retirement to the one that did. */
+const OPENER_FIRST_MS = 20_000;
+const RETIRE_PAUSE_MS = 500;
+
+/**
+ * The factory has ended by another transaction: this channel can never be published. One end at a time: when both thaw and
+ * close at once, CLN's tx_aborts cross and the two wait for each other's shutdown (seen on v26.06.6).
+ */
+export const retireChannel = async (ln: Lightning, { channelId }: Durable<'retire_channel'>, signal: AbortSignal): Promise<Outcome> => {
+  for (let waited = 0; ; waited += RETIRE_PAUSE_MS) {
+    const [channel] = await ln.channels({ channelId });
+    if (!channel || CLOSED_ALREADY.has(channel.state) || signal.aborted) return done();
+    if (channel.opener === 'local' || waited >= OPENER_FIRST_MS) break;
+    await new Promise((resolve) => setTimeout(resolve, RETIRE_PAUSE_MS));
+  }
+  await ln.thaw([channelId]);
+  await ln.closeChannel({ channelId });
   return done();
 };
 

@@ -53,7 +53,7 @@ export class Performer {
       case 'arm':
         return arm(lightning, effect);
       case 'retire_channel':
-        return retireChannel(lightning, effect);
+        return retireChannel(lightning, effect, signal);
     }
   }
 

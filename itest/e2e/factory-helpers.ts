@@ -59,3 +59,16 @@ export const rpcError = async (call: Promise<unknown>): Promise<RpcError> => {
 /** Coins of the wallet that are reserved. */
 export const reservedCoins = async (node: LightningNode): Promise<number> =>
   (await node.call('listfunds')).outputs.filter((o) => o.reserved).length;
+
+/** Everything a command could have changed on a node: coins, reservations, channels, factories, and the plugin's journal and outbox. */
+export const writtenBy = async (node: LightningNode): Promise<unknown> => {
+  const [{ outputs }, channels, { factories }, { datastore }, verdict] = await Promise.all([
+    node.call('listfunds'),
+    node.channels(),
+    node.call('factory-list'),
+    node.call('listdatastore') as Promise<{ readonly datastore: unknown }>,
+    // Every write of the plugin's has an entry in its journal, effects included.
+    node.call('factory-verify') as Promise<{ readonly journal: unknown }>,
+  ]);
+  return { outputs, channels: channels.map((c) => [c.channel_id, c.state, c.funding?.withheld ?? false]), factories, datastore, journal: verdict.journal };
+};

@@ -77,9 +77,10 @@ export class Cluster {
     return client;
   }
 
-  /** One more node on the same chain; connects to nobody. The cluster's stop() ends it, too. */
-  async addNode(name: string, plugin: Options | false = false): Promise<LightningNode> {
-    const added = await LightningNode.start({ name, ...common(this.setup, this.workspace, this.bitcoind), plugin });
+  /** One more node on the same chain, with lightningd options of its own; connects to nobody. The cluster's stop() ends it, too. */
+  async addNode(name: string, plugin: Options | false = false, options: Options = {}): Promise<LightningNode> {
+    const shared = common(this.setup, this.workspace, this.bitcoind);
+    const added = await LightningNode.start({ name, ...shared, options: { ...shared.options, ...options }, plugin });
     this.extra.push(added);
     return added;
   }

@@ -105,11 +105,12 @@ const check = (method: string, part: keyof Validators, value: unknown): void => 
   throw new SchemaMismatch(method, part, `${errors.join('; ')}\n${JSON.stringify(value, undefined, 2)}`);
 };
 
-/** Parameters by name, whatever the call did: positional ones get their names from the schema. */
+/** Parameters by name, whatever the call did: positional ones get their names from the schema, and null is a gap among them. */
 const named = (method: string, params: Params): unknown => {
   if (!Array.isArray(params)) return params;
   const names = Object.keys(commandSchemas().get(method)?.request.properties ?? {});
-  return Object.fromEntries((params as readonly unknown[]).map((value, i) => [names[i] ?? `parameter ${i}`, value]));
+  const given = (params as readonly unknown[]).map((value, i) => [names[i] ?? `parameter ${i}`, value] as const);
+  return Object.fromEntries(given.filter(([, value]) => value !== null));
 };
 
 /** @throws SchemaMismatch */

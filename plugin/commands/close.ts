@@ -4,10 +4,10 @@ import { branchStatus, fundingStatus } from '../../factory-core/live/custody.js'
 import { closeOf } from '../../factory-core/live/paths.js';
 import type { CoordinatorLive } from '../../factory-core/coordinator/state.js';
 import type { Context } from './context.js';
-import { ErrorCode, fail, invalid } from './errors.js';
+import { ErrorCode, fail, invalid, stopping } from './errors.js';
 import { findLive } from './find.js';
 import { factoryIdParam, feerateParam } from './params.js';
-import { method, param } from '../runtime/plugin.js';
+import { CommandError, method, param } from '../runtime/plugin.js';
 import type { CommandContext } from '../runtime/definition.js';
 import type { JsonObject } from '../runtime/json.js';
 import { stateName } from './views.js';
@@ -20,8 +20,9 @@ export const factoryClose = (context: () => Context) =>
       'Every client must be connected, and none may be leaving.',
     category: 'factory',
     params: { factory_id: factoryIdParam, feerate: param.optional(feerateParam) },
-    check: async ({ factory_id: id }) => {
+    check: async ({ factory_id: id, feerate }) => {
       await closable(context(), id);
+      await closingFeerate(context(), feerate);
     },
     run: ({ factory_id: id, feerate }, command) => close(context(), id, feerate, command),
   });
@@ -29,9 +30,9 @@ export const factoryClose = (context: () => Context) =>
 /** What stands in the way is said before anything is frozen. */
 const closable = async (ctx: Context, id: InstanceId): Promise<CoordinatorLive> => {
   const { state } = findLive(ctx, id, 'factory-close');
-  if (state.role !== 'coordinator') return fail(ErrorCode.WrongState, 'factory-close: only the coordinator closes a factory; a member leaves with factory-exit');
-  const { live } = state;
   const wrong = (why: string): never => fail(ErrorCode.WrongState, `factory-close: ${why}`, { factory_id: id, state: stateName(state) });
+  if (state.role !== 'coordinator') return wrong('only the coordinator closes a factory; a member leaves with factory-exit');
+  const { live } = state;
   if (fundingStatus(live).kind !== 'confirmed') return wrong(`factory ${id} is ${stateName(state)}`);
   const gone = live.branches.filter((b) => live.exits[b.member] !== undefined || branchStatus(live, b).kind !== 'virtual');
   if (gone.length > 0) return wrong(`${gone.map((b) => b.peer).join(', ')} has left or is leaving; the others leave with factory-exit`);
@@ -42,6 +43,13 @@ const closable = async (ctx: Context, id: InstanceId): Promise<CoordinatorLive> 
   return state;
 };
 
+/** The feerate to use: what was asked for, if it relays. */
+const closingFeerate = async (ctx: Context, asked: number | undefined): Promise<number> => {
+  const { normal, floor } = await ctx.lightning.feerates();
+  const feerate = asked ?? Math.max(normal, floor);
+  return feerate < floor ? invalid('feerate', `${feerate} is below the node's floor of ${floor} sat/kvB`) : feerate;
+};
+
 const close = async (ctx: Context, id: InstanceId, asked: number | undefined, command: CommandContext): Promise<JsonObject> => {
   const problem = ctx.watchOnly();
   if (problem !== undefined) fail(ErrorCode.Unavailable, problem);
@@ -49,9 +57,7 @@ const close = async (ctx: Context, id: InstanceId, asked: number | undefined, co
   const done = result(id, state.role === 'coordinator' ? state : undefined);
   if (done) return done;
   await closable(ctx, id);
-  const market = await ctx.lightning.feerates();
-  const feerate = asked ?? Math.max(market.normal, market.floor);
-  if (feerate < market.floor) invalid('feerate', `${feerate} is below the node's floor of ${market.floor} sat/kvB`);
+  const feerate = await closingFeerate(ctx, asked);
   const stop = ctx.engine.onProgress((of, { text }) => {
     if (of === id) command.message('info', text);
   });
@@ -94,14 +100,9 @@ const ending = (ctx: Context, id: InstanceId, signal: AbortSignal): Promise<Json
     });
     signal.addEventListener('abort', () => {
       stop();
-      reject(new Error('the plugin stops; see factory-status after the restart'));
+      reject(stopping());
     });
   });
 
-const closeFailed = (id: InstanceId, why: string, frozen: boolean): Error => {
-  try {
-    return fail(ErrorCode.CloseFailed, `factory-close: ${why}`, { factory_id: id, frozen });
-  } catch (error) {
-    return error as Error;
-  }
-};
+const closeFailed = (id: InstanceId, why: string, frozen: boolean): CommandError =>
+  new CommandError(ErrorCode.CloseFailed, `factory-close: ${why}`, { factory_id: id, frozen });

@@ -142,8 +142,8 @@ export const checkWallet = async (ctx: Context, plan: FactoryPlan): Promise<Wall
     const { missing } = error.details;
     return fail(
       ErrorCode.CannotAfford,
-      `the factory needs ${amount} sat and fees; ${missing === undefined ? error.message : `the wallet lacks ${missing} sat`}`,
-      { needed_msat: amount * 1000n, ...(missing === undefined ? {} : { missing_msat: missing * 1000n }) },
+      `capacity: the factory needs ${amount} sat and fees; ${missing === undefined ? error.message : `the wallet lacks ${missing} sat`}`,
+      { field: 'capacity', needed_msat: amount * 1000n, ...(missing === undefined ? {} : { missing_msat: missing * 1000n }) },
     );
   }
 };

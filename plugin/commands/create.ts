@@ -15,7 +15,8 @@ import type { JsonObject } from '../runtime/json.js';
 import { method, param } from '../runtime/plugin.js';
 import type { Context } from './context.js';
 import { checkParams, checkPeers, checkWallet, previewPlan, type Checked, type CreateParams, type Wallet } from './create-checks.js';
-import { ErrorCode, fail } from './errors.js';
+import { ErrorCode, fail, stopping } from './errors.js';
+import { inTurn } from './in-turn.js';
 import { feerateParam, nodeIdParam, satAmount, shapeParam } from './params.js';
 import { channelsOf, stateName } from './views.js';
 
@@ -47,44 +48,48 @@ export const factoryCreate = (context: () => Context) =>
     },
     check: async (p) => {
       const ctx = context();
-      const checked = checkParams(ctx, p);
-      await checkPeers(ctx, checked.clients);
-      await checkWallet(ctx, previewPlan(ctx, checked));
+      if (!requested(ctx, p)) await allowed(ctx, p);
     },
     run: (p, command) => create(context(), p, command),
   });
 
+/** From the look at what is there to the record of what is begun, one command at a time: the same request may come twice at once. */
+const admitted = inTurn();
+
 const create = async (ctx: Context, p: CreateParams, command: CommandContext): Promise<JsonObject> => {
-  const request = p.request_id === undefined ? undefined : requestKey(p, p.request_id);
-  const before = request && known(ctx, request);
-  if (before?.result) return before.result;
-  if (before) return finished(ctx, before.instanceId, command, request);
-
-  const checked = checkParams(ctx, p);
-  await checkPeers(ctx, checked.clients);
-  const plan = previewPlan(ctx, checked);
-  const wallet = await checkWallet(ctx, plan);
-  if (p.dry_run) return preview(checked, plan, wallet);
-
-  // The wallet's coins are for one ceremony at a time (architecture 12.17).
-  const other = ctx.engine.all().find(({ state }) => state.role === 'coordinator' && state.phase !== 'live' && state.phase !== 'aborted');
-  if (other) fail(ErrorCode.Busy, `factory ${other.instanceId} is being created; one at a time`, { factory_id: other.instanceId });
-  const id = await start(ctx, checked, request);
-  return finished(ctx, id, command, request);
+  const begun = await admitted(async () => {
+    const before = requested(ctx, p);
+    if (before) return before;
+    const { checked, plan, wallet } = await allowed(ctx, p);
+    return p.dry_run ? { result: preview(checked, plan, wallet) } : { instanceId: await start(ctx, checked, requestKey(p)) };
+  });
+  return begun.result ?? finished(ctx, begun.instanceId, command, requestKey(p));
 };
 
-const requestKey = (p: CreateParams, requestId: string): RequestKey => ({
-  requestId,
-  command: 'factory-create',
-  digest: digest({ ...p, request_id: null }),
-});
+/** Everything that could stand in the way, without touching any of it. */
+const allowed = async (ctx: Context, p: CreateParams): Promise<{ readonly checked: Checked; readonly plan: FactoryPlan; readonly wallet: Wallet }> => {
+  const checked = checkParams(ctx, p);
+  // The wallet's coins are for one ceremony at a time (architecture 12.17).
+  const other = ctx.engine.all().find(({ state }) => state.role === 'coordinator' && state.phase !== 'live' && state.phase !== 'aborted');
+  if (other && !p.dry_run) fail(ErrorCode.Busy, `factory ${other.instanceId} is being created; one at a time`, { factory_id: other.instanceId });
+  await checkPeers(ctx, checked.clients);
+  const plan = previewPlan(ctx, checked);
+  return { checked, plan, wallet: await checkWallet(ctx, plan) };
+};
+
+const requestKey = (p: CreateParams): RequestKey | undefined =>
+  p.request_id === undefined ? undefined : { requestId: p.request_id, command: 'factory-create', digest: digest({ ...p, request_id: null }) };
+
+type Begun = { readonly result: JsonObject } | { readonly instanceId: InstanceId; readonly result?: undefined };
 
 /** Architecture 12.16: the same request again gets the first's result, never a second factory. */
-const known = (ctx: Context, request: RequestKey): { readonly instanceId: InstanceId; readonly result?: JsonObject } | undefined => {
+const requested = (ctx: Context, p: CreateParams): Begun | undefined => {
+  const request = requestKey(p);
+  if (!request) return undefined;
   try {
     const record = ctx.store.request(request);
     if (record?.instanceId === undefined) return undefined;
-    return { instanceId: record.instanceId, ...(record.result === undefined ? {} : { result: record.result as JsonObject }) };
+    return record.result === undefined ? { instanceId: record.instanceId } : { result: record.result as JsonObject };
   } catch (error) {
     if (!(error instanceof StoreError) || error.code !== 'request_mismatch') throw error;
     return fail(ErrorCode.RequestMismatch, `request_id: ${request.requestId} was used before with other arguments`, { field: 'request_id' });
@@ -151,7 +156,7 @@ const settled = (ctx: Context, id: InstanceId, signal: AbortSignal): Promise<Set
     });
     signal.addEventListener('abort', () => {
       stop();
-      reject(new Error('the plugin stops; see factory-status after the restart'));
+      reject(stopping());
     });
   });
 

@@ -1,5 +1,5 @@
 /** What our commands refuse, as codes: CLN's where it has one, ours from 3000 on (architecture 13). */
-import { CommandError } from '../runtime/command-error.js';
+import { CommandError, PLUGIN_TERMINATED } from '../runtime/command-error.js';
 import type { JsonObject } from '../runtime/json.js';
 
 export const ErrorCode = {
@@ -10,7 +10,7 @@ export const ErrorCode = {
   /** CLN's `FUNDING_UNKNOWN_PEER`. */
   UnknownPeer: 306,
   /** CLN's `FUNDING_PEER_NOT_CONNECTED`. */
-  PeerNotConnected: 307,
+  PeerNotConnected: 305,
   UnknownFactory: 3000,
   WrongState: 3001,
   /** The ceremony was given up; `data.excluded` says who and why. */
@@ -33,3 +33,6 @@ export const fail = (code: number, message: string, data?: JsonObject): never =>
   throw new CommandError(code, message, data);
 };
 export const invalid = (field: string, message: string): never => fail(ErrorCode.InvalidParams, `${field}: ${message}`, { field });
+
+/** For a command that waits while the plugin ends: what it began goes on, or is given up, at the next start. */
+export const stopping = (): CommandError => new CommandError(PLUGIN_TERMINATED, 'the plugin stops; see factory-status after the restart');

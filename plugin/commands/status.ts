@@ -21,6 +21,9 @@ export const factoryStatus = (context: () => Context) =>
       'Members, channels with balances, heights, what an exit would take now, and what is pending on whom. Without {factory_id}: all factories of this node.',
     category: 'factory',
     params: { factory_id: param.optional(factoryIdParam) },
+    check: ({ factory_id: id }) => {
+      if (id !== undefined) findFactory(context(), id);
+    },
     run: async ({ factory_id: id }) => {
       const ctx = context();
       const around = await surroundings(ctx);

@@ -22,6 +22,9 @@ export const factoryVerify = (context: () => Context) =>
       'output on chain, the channels’ funding scripts in the node’s database, and the journal’s hash chain. Without {factory_id}: all of them.',
     category: 'factory',
     params: { factory_id: param.optional(factoryIdParam) },
+    check: ({ factory_id: id }) => {
+      if (id !== undefined) findFactory(context(), id);
+    },
     run: async ({ factory_id: id }) => {
       const ctx = context();
       const factories = id === undefined ? ctx.engine.all() : [findFactory(ctx, id)];

@@ -99,8 +99,8 @@ const OPENER_FIRST_MS = 20_000;
 const RETIRE_PAUSE_MS = 500;
 
 /**
- * The factory has ended by another transaction: this channel can never be published. One end at a time: when both thaw and
- * close at once, CLN's tx_aborts cross and the two wait for each other's shutdown (seen on v26.06.6).
+ * The factory has ended by another transaction: this channel can never be published. One end at a time: a thaw by the
+ * other end would restart the channel's daemon in the middle of our close.
  */
 export const retireChannel = async (ln: Lightning, { channelId }: Durable<'retire_channel'>, signal: AbortSignal): Promise<Outcome> => {
   for (let waited = 0; ; waited += RETIRE_PAUSE_MS) {

@@ -1,4 +1,5 @@
 /** CLN's channels: opening them on unpublished transactions, arming, freezing, closing, auditing. */
+import { setTimeout as pause } from 'node:timers/promises';
 import { channelId, hex, msat, nodeId, script, txid, type ChannelId, type NodeId, type Outpoint } from '../../blip/brands.js';
 import { leafPsbt, signedLeafPsbt } from '../../factory-core/psbt.js';
 import type { SignedTx } from '../../factory-core/model.js';
@@ -168,16 +169,25 @@ const freezeOne = async (rpc: Rpc, id: ChannelId): Promise<void> => {
 /** A channel that is disconnected, closing or gone is not quiescent. */
 const NOT_FROZEN = [RPC.CHANNEL_DISCONNECTED, RPC.SPLICE_UNKNOWN_CHANNEL, RPC.CHANNEL_STATE];
 
+/**
+ * `abort_channels` answers at once, but the channel's daemon is only restarted when the peer has acknowledged, and forgets what
+ * it was told in between: a `close`, then, hangs until the next reconnection (seen on v26.06.6). Nothing tells when it is over.
+ */
+const THAW_MS = 1_500;
+
 const thaw = async (rpc: Rpc, ids: readonly ChannelId[]): Promise<void> => {
-  await Promise.all(
+  const thawed = await Promise.all(
     ids.map(async (id) => {
       try {
         await rpc.call('abort_channels', { channel_ids: [id] });
+        return true;
       } catch (error) {
         if (!isRpcError(error, ...NOT_FROZEN)) throw asLightningError(error, id);
+        return false;
       }
     }),
   );
+  if (thawed.includes(true)) await pause(THAW_MS);
 };
 
 const freeze = async (rpc: Rpc, ids: readonly ChannelId[]): Promise<void> => {

@@ -1,11 +1,13 @@
 /** What `factory-create` refuses before it does anything: nothing reserved, nothing written, nobody asked. */
 import { sat, type NodeId, type Sat } from '../../blip/brands.js';
+import { factoryEarlyWarningTime } from '../../factory-core/exit-plan.js';
 import { fundingAmount } from '../../factory-core/transactions.js';
 import type { ClientRequest } from '../../factory-core/coordinator/state.js';
 import type { FactoryPlan, Terms } from '../../factory-core/model.js';
 import { checkShape, MAX_CLIENTS, MIN_CLIENTS, planShape } from '../../factory-core/shape.js';
 import type { Bounds } from '../../factory-core/validate.js';
 import { LightningError, type Peer } from '../lightning/lightning.js';
+import type { JsonObject } from '../runtime/json.js';
 import { networkForbidden, type Context } from './context.js';
 import { ErrorCode, fail, invalid } from './errors.js';
 
@@ -145,5 +147,26 @@ export const checkWallet = async (ctx: Context, plan: FactoryPlan): Promise<Wall
       `capacity: the factory needs ${amount} sat and fees; ${missing === undefined ? error.message : `the wallet lacks ${missing} sat`}`,
       { field: 'capacity', needed_msat: amount * 1000n, ...(missing === undefined ? {} : { missing_msat: missing * 1000n }) },
     );
+  }
+};
+
+/**
+ * What is allowed and yet not wise, in CLN's manner a field for each. Of a client's payment that this node passes on, it may learn
+ * the preimage as late as `cltv-delta` blocks before the client can take it back; by then the client's channel must be on chain.
+ */
+export const warningsFor = async (ctx: Context, plan: FactoryPlan): Promise<JsonObject> => {
+  const early = factoryEarlyWarningTime(plan);
+  try {
+    const { cltvDelta } = await ctx.lightning.config();
+    if (cltvDelta >= early) return {};
+    return {
+      warning_cltv_delta:
+        `this node's cltv-delta of ${cltvDelta} blocks is below the early warning time of ${early}: payments of clients that it forwards are at risk ` +
+        `when a client falls silent; restart lightningd with cltv-delta=${early} or more`,
+    };
+  } catch (error) {
+    // A warning that cannot be given must not make a failure of what has succeeded.
+    if (error instanceof LightningError) return {};
+    throw error;
   }
 };

@@ -14,7 +14,7 @@ import type { CommandContext } from '../runtime/definition.js';
 import type { JsonObject } from '../runtime/json.js';
 import { method, param } from '../runtime/plugin.js';
 import type { Context } from './context.js';
-import { checkParams, checkPeers, checkWallet, previewPlan, type Checked, type CreateParams, type Wallet } from './create-checks.js';
+import { checkParams, checkPeers, checkWallet, previewPlan, warningsFor, type Checked, type CreateParams, type Wallet } from './create-checks.js';
 import { ErrorCode, fail, stopping } from './errors.js';
 import { inTurn } from './in-turn.js';
 import { feerateParam, nodeIdParam, satAmount, shapeParam } from './params.js';
@@ -61,7 +61,7 @@ const create = async (ctx: Context, p: CreateParams, command: CommandContext): P
     const before = requested(ctx, p);
     if (before) return before;
     const { checked, plan, wallet } = await allowed(ctx, p);
-    return p.dry_run ? { result: preview(checked, plan, wallet) } : { instanceId: await start(ctx, checked, requestKey(p)) };
+    return p.dry_run ? { result: { ...preview(checked, plan, wallet), ...(await warningsFor(ctx, plan)) } } : { instanceId: await start(ctx, checked, requestKey(p)) };
   });
   return begun.result ?? finished(ctx, begun.instanceId, command, requestKey(p));
 };
@@ -132,7 +132,7 @@ const finished = async (ctx: Context, id: InstanceId, command: CommandContext, r
         excluded: state.excluded.map((x) => ({ node_id: x.nodeId, reason: x.reason })),
       });
     }
-    const result = created(id, state);
+    const result = { ...created(id, state), ...(await warningsFor(ctx, state.live.spec)) };
     if (request) ctx.store.apply({ journal: { event: 'result', instanceId: id }, request: { ...request, instanceId: id, result } });
     return result;
   } finally {

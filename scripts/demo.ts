@@ -12,7 +12,7 @@ import { totalOf } from './lib/ways-out.js';
 
 /** An operator's are 3 and 144; shorter here so that nobody waits. */
 const QUICK = { 'factory-min-depth': 1, 'factory-stock-csv': 18 };
-/** The LSP's cltv-delta must not be below the factory's early warning time. A flat routing fee keeps the books in whole satoshis. */
+/** The LSP's cltv-delta should not be below the factory's early warning time. A flat routing fee keeps the books in whole satoshis. */
 const OPTIONS = { 'cltv-delta': 40, 'fee-base': 1_000, 'fee-per-satoshi': 0 };
 
 const started = performance.now();
@@ -123,6 +123,7 @@ const secondFactory = async (stage: Stage): Promise<Total> => {
   const before = await cluster.bitcoind.height();
   await cluster.confirm(txid);
   await stage.reaches(id, 'closed');
+  await stage.retired();
   const mined = await minedSince(cluster.bitcoind, before);
   table(
     ['what', 'txid', 'vB', 'fee sat', 'outputs'],

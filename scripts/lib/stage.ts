@@ -77,6 +77,15 @@ export class Stage {
     }
   }
 
+  /** Waits until no client has a working channel with the LSP any more: a factory that has closed retires them. */
+  async retired(): Promise<void> {
+    for (const client of this.cluster.clients) {
+      for (const [node, peer] of [[client, this.cluster.lsp], [this.cluster.lsp, client]] as const) {
+        await node.waitFor('its channels to be retired', async () => (await node.channels(peer)).every((c) => c.state !== 'CHANNELD_NORMAL'));
+      }
+    }
+  }
+
   async pay(list: readonly (readonly [LightningNode, LightningNode, number])[]): Promise<void> {
     const [first] = list;
     if (first) {
@@ -88,9 +97,10 @@ export class Stage {
       const begun = performance.now();
       const { amountMsat, sentMsat } = await this.ledger.pay(from, to, BigInt(amount) * 1000n);
       rows.push([this.name(from), this.name(to), satOf(amountMsat), satOf(sentMsat - amountMsat), BigInt(Math.round(performance.now() - begun))]);
+      // The payer has its receipt before the payee can spend what it got.
+      await this.cluster.settled();
     }
     table(['from', 'to', 'sat', 'routing fee', 'ms'], rows);
-    await this.cluster.settled();
   }
 
   /** `factory-status` of the LSP, as a table. */

@@ -191,7 +191,7 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
       performer.stop();
       problem ??= 'the plugin is stopping';
       // The node may have stopped answering already; a block that is not stored now comes again.
-      await Promise.race([follower.stop(), pause(STOP_MS)]);
+      await Promise.race([follower.stop(), pause(STOP_MS, undefined, { ref: false })]);
       store.close();
     },
   };

@@ -72,3 +72,10 @@ export const writtenBy = async (node: LightningNode): Promise<unknown> => {
   ]);
   return { outputs, channels: channels.map((c) => [c.channel_id, c.state, c.funding?.withheld ?? false]), factories, datastore, journal: verdict.journal };
 };
+
+/** States of a channel that nobody can use any more. */
+const OVER: ReadonlySet<string> = new Set(['CLOSINGD_COMPLETE', 'AWAITING_UNILATERAL', 'FUNDING_SPEND_SEEN', 'ONCHAIN', 'CLOSED']);
+
+/** The node's channels that are not over, in order. */
+export const openChannels = async (node: LightningNode, peer?: LightningNode): Promise<readonly string[]> =>
+  (await node.channels(peer)).filter((c) => !OVER.has(c.state)).map((c) => c.channel_id).sort();

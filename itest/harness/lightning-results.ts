@@ -12,7 +12,10 @@ export interface LightningResults {
   close: { readonly type: string; readonly txids?: readonly string[] };
   invoice: { readonly bolt11: string; readonly payment_hash: string };
   xpay: { readonly payment_preimage: string; readonly amount_msat: number; readonly amount_sent_msat: number };
-  'factory-create': Factory & { readonly channels: readonly { readonly node_id: string; readonly channel_id: string; readonly capacity_msat: number }[] };
+  'factory-create': Factory & {
+    readonly channels: readonly { readonly node_id: string; readonly channel_id: string; readonly capacity_msat: number }[];
+    readonly excluded?: readonly Excluded[];
+  };
   'factory-list': { readonly factories: readonly (Factory & { readonly role: 'coordinator' | 'member'; readonly member_count: number })[] };
   'factory-status': FactoryStatus;
 }
@@ -44,6 +47,12 @@ export interface PeerChannel {
   readonly updates?: { readonly local?: unknown; readonly remote?: unknown };
   readonly htlcs: readonly unknown[];
   readonly status: readonly string[];
+}
+
+/** A client that a factory was created without. */
+export interface Excluded {
+  readonly node_id: string;
+  readonly reason: string;
 }
 
 export interface Factory {

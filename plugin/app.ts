@@ -148,7 +148,9 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
     const result = await follower.poll();
     // A backend that starts over knows nothing of our transactions: no decision is made by its height.
     if (result.status === 'backend_behind') log('unusual', `bitcoind is at block ${result.tip}, below all that was seen before: waiting for it`);
-    if (result.status === 'synced') await guard({ engine, lightning, log });
+    if (result.status !== 'synced') return;
+    engine.setHeight(result.height);
+    await guard({ engine, lightning, log });
   };
   const poll = (): void => {
     follow().catch((error: unknown) => {
@@ -169,7 +171,8 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
     log,
     cltvFinal,
     start: async () => {
-      engine.setHeight(info.height);
+      // After a restart CLN counts from some blocks below the tip. What this node has seen already, it need not see again.
+      engine.setHeight(Math.max(info.height, store.blocks().at(-1)?.height ?? 0));
       for (const { instanceId, state: stored, revision } of store.factories().flatMap((f) => store.factory(f.instanceId) ?? [])) {
         // The store gives back what the engine gave it.
         const state = stored as FactoryState;

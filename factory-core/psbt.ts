@@ -1,7 +1,7 @@
 /** PSBTs for Core Lightning: version 0 (BIP 174), which it takes and turns into its own. */
 import { base64 } from '@scure/base';
 import { Transaction } from '@scure/btc-signer/transaction.js';
-import type { Signable, SignedTx, UnsignedTx } from './model.js';
+import type { Signable, UnsignedTx } from './model.js';
 import { bytesOf, type PlainInput, type PlainOutput } from './serialize.js';
 
 /** An input, the output it spends (BIP 174 `witness_utxo`), and its final witness once there is one. */
@@ -43,5 +43,12 @@ const leaf = ({ version, lockTime, sequence, prevout, outputs }: UnsignedTx, wit
  */
 export const leafPsbt = (signable: Signable): string => leaf(signable.tx);
 
-/** The leaf with its signature as the final witness: for `sendpsbt`, which arms the channel (architecture 3.3). */
-export const signedLeafPsbt = ({ signable, signature }: SignedTx): string => leaf(signable.tx, [signature]);
+/** Of a signature's size, and valid for no key: r = 0 is no point's coordinate (BIP 340). */
+const NO_SIGNATURE = '00'.repeat(64);
+
+/**
+ * The leaf as final as `sendpsbt` wants it, which arms the channel (architecture 3.3), with a witness that no node accepts.
+ * lightningd tries at every start to broadcast what funds its channels: with the true signature a client's leaf would go out
+ * as soon as somebody else's exit has brought its slot to the chain (architecture 3.9). Publishing is this plugin's affair.
+ */
+export const armingPsbt = (signable: Signable): string => leaf(signable.tx, [NO_SIGNATURE]);

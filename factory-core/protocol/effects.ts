@@ -65,7 +65,7 @@ export type DurableEffect =
   | { readonly kind: 'discard_channels'; readonly peers: readonly NodeId[]; readonly fundingTxids: readonly Txid[] }
   /** Read the two funding keys of the channel from the node's own database; gives `audited`. */
   | { readonly kind: 'audit'; readonly attempt: number; readonly peer: NodeId; readonly funding: Outpoint }
-  /** `sendpsbt` with the signed leaf: clears `withheld` (architecture 3.3); gives `armed` or `arm_failed`. */
+  /** `sendpsbt` with the leaf, which is signed by now: clears `withheld` (architecture 3.3); gives `armed` or `arm_failed`. */
   | { readonly kind: 'arm'; readonly member: number; readonly leaf: Signable; readonly signature: SchnorrSignature }
   /** The factory under this channel is gone: close it and, where the node can, forget it. */
   | { readonly kind: 'retire_channel'; readonly peer: NodeId; readonly channelId: ChannelId }

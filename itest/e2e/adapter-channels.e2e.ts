@@ -125,7 +125,7 @@ const failure = async (promise: Promise<unknown>): Promise<LightningErrorCode | 
     await lsp.forgetWithheld(first.id);
     await lsp.forgetWithheld(first.id);
     expect(await lsp.channels({ channelId: first.id })).toEqual([]);
-    expect(await failure(lsp.arm(first.leaf))).toBe('not_found');
+    expect(await failure(lsp.arm(first.leaf.signable))).toBe('not_found');
     const again = await open(second);
     await clientNode.stop();
     await lspNode.waitFor('the client to be gone', async () => (await lsp.peer(idOf(clientNode)))?.connected !== true);
@@ -142,8 +142,8 @@ const failure = async (promise: Promise<unknown>): Promise<LightningErrorCode | 
   });
 
   test('arming clears the flag although the leaf cannot be broadcast, and survives a restart', async () => {
-    await lsp.arm(leaf);
-    await lsp.arm(leaf);
+    await lsp.arm(leaf.signable);
+    await lsp.arm(leaf.signable);
     expect((await channel(lsp, id)).withheld).toBe(false);
     expect(await failure(lsp.forgetWithheld(id))).toBe('rejected');
     await lspNode.restart();
@@ -278,7 +278,7 @@ const failure = async (promise: Promise<unknown>): Promise<LightningErrorCode | 
     clientToy.invoices = invoices;
     await cluster().settled();
     expect((await channel(client, opened.id)).toUs).toBe(1_000_000n);
-    await lsp.arm(opened.leaf);
+    await lsp.arm(opened.leaf.signable);
     const closed = await lsp.closeChannel({ channelId: opened.id });
     expect(closed.kind).toBe('mutual');
     expect((await channel(lsp, opened.id)).state).toBe('CLOSINGD_COMPLETE');

@@ -6,7 +6,7 @@ import { sat, script, txid } from '../../blip/brands.js';
 import { buildChild, finishChild, COIN_INPUT, type ChildRequest } from '../../factory-core/cpfp.js';
 import { exitTransactions, isFinalAfter, planExit, spendableFrom } from '../../factory-core/exit-plan.js';
 import type { FactoryPlan, Prevout, SignedTx } from '../../factory-core/model.js';
-import { leafPsbt, signedLeafPsbt } from '../../factory-core/psbt.js';
+import { armingPsbt, leafPsbt } from '../../factory-core/psbt.js';
 import { alike, arbitraryPlan, channelScript, expectationOf, payoutScript, planFor, REGTEST } from '../../factory-core/test/support/factory.js';
 import { buildClose, buildStockSweep, prevoutOf, signedHex, signedSweepHex } from '../../factory-core/transactions.js';
 import { defaultPolicy, validateSpec } from '../../factory-core/validate.js';
@@ -231,7 +231,7 @@ describe("a leaf's PSBT at Core Lightning", () => {
   test('is understood: it comes back as the same transaction in either version', async () => {
     const factory = await OnChainFactory.fund(chain(), planFor({ clients: alike(2) }));
     const leaf = factory.sign(factory.leaf(0, channelScript(0)));
-    for (const psbt of [leafPsbt(leaf.signable), signedLeafPsbt(leaf)]) {
+    for (const psbt of [leafPsbt(leaf.signable), armingPsbt(leaf.signable)]) {
       for (const version of [2, 0]) {
         const answer = (await cluster().lsp.call('setpsbtversion', { psbt, version })) as { readonly psbt: string };
         expect(idOf(answer.psbt)).toBe(leaf.signable.txid);
@@ -254,7 +254,7 @@ describe("a leaf's PSBT at Core Lightning", () => {
     const withheld = async (): Promise<boolean | undefined> => (await lsp.channels(peer)).find((c) => c.channel_id === completed.channel_id)?.funding?.withheld;
     expect(await withheld()).toBe(true);
     // Arming (architecture 3.3): it cannot be broadcast yet, and is cleared and saved before that is found out.
-    await expect(lsp.call('sendpsbt', { psbt: signedLeafPsbt(leaf) })).rejects.toMatchObject({ name: 'RpcError' });
+    await expect(lsp.call('sendpsbt', { psbt: armingPsbt(leaf.signable) })).rejects.toMatchObject({ name: 'RpcError' });
     expect(await withheld()).toBe(false);
 
     for (const transaction of exitTransactions(path)) await factory.confirm(transaction);

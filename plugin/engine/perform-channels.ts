@@ -86,7 +86,7 @@ const factsOf = ({ channelId, toUs, total }: Channel): ChannelFacts => ({ channe
 export const arm = async (ln: Lightning, effect: Durable<'arm'>): Promise<Outcome> => {
   const { member } = effect;
   try {
-    await ln.arm({ signable: effect.leaf, signature: effect.signature });
+    await ln.arm(effect.leaf);
     return done({ type: 'armed', member });
   } catch (error) {
     if (error instanceof LightningError && error.code === 'not_found') return done({ type: 'arm_failed', member, reason: error.message });

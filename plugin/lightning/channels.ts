@@ -1,8 +1,8 @@
 /** CLN's channels: opening them on unpublished transactions, arming, freezing, closing, auditing. */
 import { setTimeout as pause } from 'node:timers/promises';
 import { channelId, hex, msat, nodeId, script, txid, type ChannelId, type NodeId, type Outpoint } from '../../blip/brands.js';
-import { leafPsbt, signedLeafPsbt } from '../../factory-core/psbt.js';
-import type { SignedTx } from '../../factory-core/model.js';
+import { armingPsbt, leafPsbt } from '../../factory-core/psbt.js';
+import type { Signable } from '../../factory-core/model.js';
 import { reply, type Reply } from '../runtime/json-read.js';
 import { RpcUnavailable, type Rpc } from '../runtime/rpc-client.js';
 import { asLightningError, isRpcError, RPC } from './errors.js';
@@ -118,13 +118,13 @@ const readWithheld = async (rpc: Rpc, fundingTxid: string): Promise<readonly boo
   return channels.filter((channel) => channel.optStr('funding_txid') === fundingTxid).map((channel) => channel.optObj('funding')?.optBool('withheld') ?? false);
 };
 
-const arm = async (rpc: Rpc, fundingTx: SignedTx): Promise<void> => {
-  const { txid: id } = fundingTx.signable;
+const arm = async (rpc: Rpc, fundingTx: Signable): Promise<void> => {
+  const { txid: id } = fundingTx;
   let said = 'sent';
   try {
-    await rpc.call('sendpsbt', { psbt: signedLeafPsbt(fundingTx) });
+    await rpc.call('sendpsbt', { psbt: armingPsbt(fundingTx) });
   } catch (error) {
-    // Clearing the flag comes before the broadcast, which cannot succeed while the parents are unpublished.
+    // Clearing the flag comes before the broadcast, which cannot succeed: its witness is nobody's.
     if (!isRpcError(error)) throw error;
     said = error.message;
   }

@@ -14,7 +14,7 @@ import type {
   Script,
   Txid,
 } from '../../blip/brands.js';
-import type { Signable, SignedTx } from '../../factory-core/model.js';
+import type { Signable } from '../../factory-core/model.js';
 
 /** A PSBT as the RPC takes and gives it: base64. */
 export type Psbt = Brand<string, 'Psbt'>;
@@ -301,11 +301,10 @@ export interface ChannelApi {
    */
   openComplete(request: { readonly peer: NodeId; readonly fundingTx: Signable }): Promise<{ readonly channelId: ChannelId }>;
   /**
-   * Tells CLN the signed funding transaction: from here on the channel's money survives a peer's error or a force close.
-   * The broadcast fails by design when the parents are unpublished; success is that no channel with that funding is withheld
-   * any more. Idempotent. `not_found`: no channel has this funding transaction.
+   * Tells CLN that the funding transaction is signed: from here on the channel's money survives a peer's error or a force
+   * close. The broadcast fails by design; success is that no channel with that funding is withheld any more. Idempotent. `not_found`: no channel has this funding transaction.
    */
-  arm(fundingTx: SignedTx): Promise<void>;
+  arm(fundingTx: Signable): Promise<void>;
   /** Open and closing channels; those CLN has forgotten are not here. */
   channels(filter?: ChannelFilter): Promise<readonly Channel[]>;
   /** Resolves when the close is negotiated or forced; `unavailable` when that takes longer than a minute: CLN then goes on by itself. */

@@ -136,17 +136,17 @@ describe('arming', () => {
   const entry = (withheld: boolean) => ({ funding_txid: leaf.signable.txid, funding: { withheld } });
 
   test('succeeds when the flag is gone, whatever became of the broadcast', async () => {
-    for (const sendpsbt of [MISSING, { tx: '00', txid: leaf.signable.txid }]) await createLightning(new FakeRpc({ sendpsbt, listpeerchannels: list(entry(false)) })).arm(leaf);
+    for (const sendpsbt of [MISSING, { tx: '00', txid: leaf.signable.txid }]) await createLightning(new FakeRpc({ sendpsbt, listpeerchannels: list(entry(false)) })).arm(leaf.signable);
   });
   test('fails when a channel on that transaction is still withheld, or when there is none', async () => {
     const both = list(entry(false), entry(true));
-    await expect(createLightning(new FakeRpc({ sendpsbt: MISSING, listpeerchannels: both })).arm(leaf)).rejects.toMatchObject({ code: 'rejected', culprit: leaf.signable.txid });
+    await expect(createLightning(new FakeRpc({ sendpsbt: MISSING, listpeerchannels: both })).arm(leaf.signable)).rejects.toMatchObject({ code: 'rejected', culprit: leaf.signable.txid });
     const others = list({ funding_txid: '00'.repeat(32), funding: { withheld: false } }, {});
-    await expect(createLightning(new FakeRpc({ sendpsbt: MISSING, listpeerchannels: others })).arm(leaf)).rejects.toMatchObject({ code: 'not_found' });
+    await expect(createLightning(new FakeRpc({ sendpsbt: MISSING, listpeerchannels: others })).arm(leaf.signable)).rejects.toMatchObject({ code: 'not_found' });
   });
   test('is not believed when lightningd did not answer', async () => {
     const rpc = new FakeRpc({ sendpsbt: new RpcUnavailable('sendpsbt', 'lost', true, ''), listpeerchannels: list(entry(false)) });
-    await expect(createLightning(rpc).arm(leaf)).rejects.toMatchObject({ code: 'unavailable' });
+    await expect(createLightning(rpc).arm(leaf.signable)).rejects.toMatchObject({ code: 'unavailable' });
   });
 });
 

@@ -91,7 +91,7 @@ const fail = (state: Active, reason: string, env: Env): Step<CoordinatorLive> =>
   if (state.live.close) return step(next, [{ kind: 'log', level: 'unusual', text: `close not finished: ${reason}` }]);
   return step(next, [
     { kind: 'thaw', channelIds: channelIds(state) },
-    ...everyone(state, closing.attempt, { type: 'abort', code: AbortCode.Cancelled, reason: 'the close was given up' }),
+    ...everyone(state, closing.attempt, { type: 'abort', code: AbortCode.CloseGivenUp, reason: 'the close was given up' }),
   ]);
 };
 

@@ -181,7 +181,7 @@ const onLiveMessage = (state: MemberLive, attempt: number, message: FactoryMessa
   if (unpublished && message.type === 'channel_opened' && attempt === state.attempt) {
     return step(state, [{ kind: 'send', to: state.coordinator, attempt, message: { type: 'ready' } }]);
   }
-  if (unpublished && message.type === 'abort' && attempt >= state.attempt && !state.closing) {
+  if (unpublished && message.type === 'abort' && message.code !== AbortCode.CloseGivenUp && attempt >= state.attempt && !state.closing) {
     const aborted: MemberAborted = { ...commonOf(state), phase: 'aborted', reason: `the coordinator: ${message.reason}` };
     return step(aborted, [{ kind: 'discard_channels', peers: [], fundingTxids: [leafTxid(state)] }], { cancelPending: true });
   }

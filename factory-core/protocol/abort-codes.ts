@@ -14,4 +14,6 @@ export const AbortCode = {
   UnknownFactory: 6,
   /** Busy: HTLCs did not drain, or a channel is not in a state for this. */
   Busy: 7,
+  /** This attempt to close is over, the factory goes on. From the coordinator; attempts of creations have the same numbers. */
+  CloseGivenUp: 8,
 } as const;

@@ -19,8 +19,12 @@ import { World } from './lib/soak/world.js';
 
 /** Depth and stock's lock are short so that a factory's end does not take hundreds of blocks. */
 const QUICK = { 'factory-min-depth': 1, 'factory-stock-csv': 18 };
-/** The LSP's cltv-delta must not be below the factory's early warning time. A flat routing fee keeps balances in whole satoshis. */
-const OPTIONS = { 'cltv-delta': 40, 'fee-base': 1_000, 'fee-per-satoshi': 0 };
+/**
+ * The LSP's cltv-delta must not be below the factory's early warning time; and half of a node's cltv-delta must be below its
+ * cltv-final: CLN wants the preimage's HTLC gone that long before its end, and else a block at the wrong moment closes the
+ * channel. A flat routing fee keeps balances in whole satoshis.
+ */
+const OPTIONS = { 'cltv-delta': 40, 'cltv-final': 26, 'fee-base': 1_000, 'fee-per-satoshi': 0 };
 const PAYERS = 5;
 
 const main = async (): Promise<boolean> => {

@@ -26,6 +26,8 @@ const QUICK = { 'factory-min-depth': 1, 'factory-stock-csv': 18 };
  */
 const OPTIONS = { 'cltv-delta': 40, 'cltv-final': 26, 'fee-base': 1_000, 'fee-per-satoshi': 0 };
 const PAYERS = 5;
+/** What askrene, not our plugin, says about a payment that found no route while several shared the channel: an explanation it lacks. */
+const ASKRENE_NOISE = /plugin-cln-askrene: .*I'm not sure why we didn't find the obvious route/;
 
 const main = async (): Promise<boolean> => {
   const { values } = parseArgs({ options: { minutes: { type: 'string' }, clients: { type: 'string' }, seed: { type: 'string' } } });
@@ -34,7 +36,7 @@ const main = async (): Promise<boolean> => {
   say(`${host().kind === 'real' ? `lightningd ${host().version}` : 'the stand-in for lightningd'}; ${clients} clients, ${minutes} minutes, seed ${seed}`);
   const lspCoins = Array.from({ length: 8 }, () => 100_000_000n);
   const tally = new Tally();
-  const cluster = await Cluster.start({ clients, plugin: { lsp: QUICK }, options: OPTIONS, lspCoins });
+  const cluster = await Cluster.start({ clients, plugin: { lsp: QUICK }, options: OPTIONS, lspCoins, allowBroken: ASKRENE_NOISE });
   try {
     const lines = await soak(new World(cluster, tally, seed, performance.now() + minutes * 60_000));
     summary(tally, lines);

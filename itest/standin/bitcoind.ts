@@ -12,7 +12,13 @@ export class BitcoindError extends Error {
     super(message);
     this.name = 'BitcoindError';
   }
+
+  get isUnreachable(): boolean {
+    return this.code === 0;
+  }
 }
+
+const ALREADY_IN_CHAIN = -27;
 
 export interface BlockTx {
   readonly txid: string;
@@ -87,15 +93,15 @@ export class Bitcoind {
     return (await this.call('getblock', [hash, 2])) as unknown as Block;
   }
 
-  /** What bcli answers: success, or bitcoin-cli's words. Known already counts as success, as in bcli. */
+  /** What bcli answers: bitcoin-cli's words, and success also for what is in a block already. */
   async broadcast(rawTx: string, allowHighFees = false): Promise<{ readonly success: boolean; readonly message: string }> {
     try {
       await this.call('sendrawtransaction', allowHighFees ? [rawTx, 0] : [rawTx]);
       return { success: true, message: '' };
     } catch (error) {
       if (!(error instanceof BitcoindError)) throw error;
-      if (error.code === -27) return { success: true, message: '' };
-      return { success: false, message: `error code: ${error.code}\nerror message:\n${error.message}\n` };
+      const message = error.isUnreachable ? `error: timeout on transient error: Could not connect to the server ${this.host}:${this.port}\n` : `error code: ${error.code}\nerror message:\n${error.message}\n`;
+      return { success: error.code === ALREADY_IN_CHAIN, message };
     }
   }
 

@@ -9,7 +9,7 @@ import { toSat } from './bitcoind.js';
 import { type JsonObject, FatalError, messageOf, text } from './types.js';
 
 /** Blocks after which a channel whose outputs are all resolved is forgotten (BOLT 5). */
-const FORGET_DEPTH = 100;
+export const FORGET_DEPTH = 100;
 const ANNOUNCE_DEPTH = 6;
 const REBROADCAST_MS = 2_000;
 
@@ -152,7 +152,7 @@ export class ChannelChain implements ChainListener {
       spend.resolved = height;
       this.channels.save(channel);
     }
-    if (spend.resolved !== undefined && height >= spend.resolved + FORGET_DEPTH) this.channels.forget(channel, 'onchain');
+    if (spend.resolved !== undefined && height >= spend.resolved + FORGET_DEPTH - 1) this.channels.forget(channel, 'onchain');
   }
 
   private isConfirmed(hex: string): boolean {

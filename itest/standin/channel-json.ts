@@ -1,5 +1,5 @@
 import { type Channel, directionOf, type Htlc, receivable, spendable } from './channel.js';
-import { localUpdate } from './channel-chain.js';
+import { FORGET_DEPTH, localUpdate } from './channel-chain.js';
 import { MAX_IN_FLIGHT } from './channel-open.js';
 import { CLOSING_FEE, commitmentFee, DELAY, ourCommitment } from './commitment.js';
 import { channelFeatureNames, channelTypeJson } from './features.js';
@@ -9,8 +9,6 @@ import { scriptToAddress } from './tx.js';
 import type { Json, JsonObject } from './types.js';
 
 const OWNERS: Readonly<Record<string, string>> = { CHANNELD_AWAITING_LOCKIN: 'channeld', CHANNELD_NORMAL: 'channeld', CHANNELD_SHUTTING_DOWN: 'channeld', CLOSINGD_SIGEXCHANGE: 'closingd', ONCHAIN: 'onchaind' };
-/** See onchaind: blocks a resolved channel is kept. */
-const KEPT = 100;
 
 const htlcJson = ({ direction, id, amount, expiry, hash, preimage, failure }: Htlc): Json => {
   const [sent, received] = direction === 'out' ? ['SENT', 'RCVD'] : ['RCVD', 'SENT'];
@@ -21,7 +19,7 @@ const htlcJson = ({ direction, id, amount, expiry, hash, preimage, failure }: Ht
 /** What onchaind would say of the outputs. */
 const onchainStatus = ({ spend }: Channel, height: number): readonly string[] => {
   if (spend === undefined) return [];
-  if (spend.resolved !== undefined) return [`ONCHAIN:All outputs resolved: waiting ${spend.resolved + KEPT - height} more blocks before forgetting channel`];
+  if (spend.resolved !== undefined) return [`ONCHAIN:All outputs resolved: waiting ${spend.resolved + FORGET_DEPTH - 1 - height} more blocks before forgetting channel`];
   const ready = spend.height + DELAY - 1;
   const when = height < ready ? `in ${ready - height} blocks will spend` : 'waiting confirmation that we spent';
   return [`ONCHAIN:1 outputs unresolved: ${when} DELAYED_OUTPUT_TO_US (${spend.txid}:${spend.delayed?.vout ?? 0}) using OUR_DELAYED_RETURN_TO_WALLET`];

@@ -3,7 +3,7 @@ import { command, type Command } from './commands.js';
 import type { Node } from './node.js';
 import { bool, bytes, COMMITMENT_PERKW, def, FLOOR_PERKW, int, oneOf, opt, req, str, hex, txid } from './params.js';
 import { BitcoindError, toSat } from './bitcoind.js';
-import { CODE, field, type Json, type JsonObject, RpcError } from './types.js';
+import { CODE, field, type Json, type JsonObject, messageOf, RpcError } from './types.js';
 
 const ESTIMATE_BLOCKS = [2, 6, 12, 100] as const;
 
@@ -55,10 +55,15 @@ const getinfo = (node: Node): JsonObject => {
   };
 };
 
+/** bcli takes a bitcoind that is away for one that knows nothing (lightningd-facts; seen on v26.06). */
+const knowsNothing = (error: unknown): boolean => error instanceof BitcoindError && (error.isUnreachable || error.code === -8);
+
 /** What Core Lightning's bcli answers, as plugins can call it. */
 const backendCommands = (node: Node): readonly Command[] => [
   command('getchaininfo', { last_height: opt(int) }, async () => {
-    const info = await node.bitcoind.call('getblockchaininfo');
+    const info = await node.bitcoind.call('getblockchaininfo').catch((error: unknown) => {
+      throw new RpcError(CODE.bcli, messageOf(error));
+    });
     return { chain: field(info, 'chain'), headercount: field(info, 'headers'), blockcount: field(info, 'blocks'), ibd: field(info, 'initialblockdownload') };
   }),
   command('estimatefees', {}, () => ({ feerates: ESTIMATE_BLOCKS.map((blocks) => ({ blocks, feerate: 1000 })), feerate_floor: 1000 })),
@@ -67,14 +72,17 @@ const backendCommands = (node: Node): readonly Command[] => [
       const blockhash = await node.bitcoind.hashAt(height);
       return { blockhash, block: await node.bitcoind.call('getblock', [blockhash, 0]) };
     } catch (error) {
-      if (error instanceof BitcoindError && error.code === -8) return { blockhash: null, block: null };
+      if (knowsNothing(error)) return { blockhash: null, block: null };
       throw error;
     }
   }),
   command('getutxout', { txid: req(txid), vout: req(int) }, async ({ txid: id, vout }) => {
-    const found = await node.bitcoind.call('gettxout', [id, vout]);
+    const found = await node.bitcoind.call('gettxout', [id, vout]).catch((error: unknown) => {
+      if (knowsNothing(error)) return null;
+      throw error;
+    });
     if (found === null) return { amount: null, script: null };
-    return { amount: toSat(Number(field(found, 'value'))), script: field(field(found, 'scriptPubKey'), 'hex') };
+    return { amount: `${toSat(Number(field(found, 'value')))}sat`, script: field(field(found, 'scriptPubKey'), 'hex') };
   }),
   command('sendrawtransaction', { tx: req(hex), allowhighfees: req(bool) }, async ({ tx, allowhighfees }) => {
     const { success, message } = await node.bitcoind.broadcast(tx, allowhighfees);

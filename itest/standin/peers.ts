@@ -182,8 +182,6 @@ export class Peers {
 
   /** From handshake to connected: the hook, the notification, the channels' reestablishment. */
   private async welcome(wire: Wire, { id, features }: Hello, direction: 'in' | 'out', address: Address): Promise<Peer | undefined> {
-    const early: JsonObject[] = [];
-    wire.onMessage = (message) => early.push(message);
     const answer = await this.node.plugins.hook('peer_connected', { peer: { id, direction, addr: `${address.host}:${address.port}`, features } });
     if (answer['result'] === 'disconnect' || !wire.open || this.node.stopped) {
       wire.close();
@@ -204,15 +202,14 @@ export class Peers {
     };
     this.log.of(`${id}-connectd`).debug(`peer connected (${direction})`);
     this.node.plugins.notify('connect', { id, direction, address: addressJson(address) });
-    wire.onMessage = (message) => {
-      this.received(peer, message);
-    };
     wire.send({ t: 'welcome' });
     // Core Lightning keeps its encrypted backup with every peer: type 7, an odd message every custommsg hook sees.
     wire.send({ t: 'custom', hex: `0007${randomBytes(60).toString('hex')}` });
     this.node.gossip.greet(id);
     this.node.channels.peerConnected(id);
-    for (const message of early) this.received(peer, message);
+    wire.listen((message) => {
+      this.received(peer, message);
+    });
     return peer;
   }
 

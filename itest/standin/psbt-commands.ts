@@ -61,7 +61,7 @@ export const signPsbt = (node: Node, tx: Transaction, only?: readonly number[]):
 };
 
 /** `sendpsbt`: arms the channels this transaction funds, saves that, and only then broadcasts (lightningd-facts). */
-export const sendPsbt = async (node: Node, tx: Transaction, reserve = RESERVATION): Promise<{ readonly tx: string; readonly txid: string }> => {
+export const sendPsbt = async (node: Node, tx: Transaction): Promise<{ readonly tx: string; readonly txid: string }> => {
   const final = finalTx(tx);
   if (final === undefined) throw new RpcError(CODE.lightningd, `PSBT not finalizeable ${encodePsbt(tx, 0)}`);
   const coins = coinsOf(node, tx);
@@ -70,18 +70,11 @@ export const sendPsbt = async (node: Node, tx: Transaction, reserve = RESERVATIO
     tx.updateInput(i, { finalScriptWitness: witness }, true);
   });
   const hex = encodeTx(final);
-  const reserved = node.store.atomically(() => {
+  node.store.atomically(() => {
     node.channels.fundingSent(tx);
-    return coins.map(([, utxo]) => node.wallet.reserve(utxo, reserve));
   });
   const { success, message } = await node.bitcoind.broadcast(hex);
-  if (!success) {
-    for (const { txid, vout } of reserved) {
-      const utxo = node.wallet.utxo(txid, vout);
-      if (utxo !== undefined) node.wallet.unreserve(utxo, reserve);
-    }
-    throw new RpcError(CODE.lightningd, `Error broadcasting transaction: ${message.replaceAll('\n', '\\n')}. Unsent tx discarded ${hex}`);
-  }
+  if (!success) throw new RpcError(CODE.lightningd, `Error broadcasting transaction: ${message.replaceAll('\n', '\\n')}. Unsent tx discarded ${hex}`);
   node.store.atomically(() => {
     node.wallet.sent(hex);
   });
@@ -143,7 +136,7 @@ export const psbtCommands = (node: Node): readonly Command[] => [
     signPsbt(node, tx, signonly);
     return { signed_psbt: encodePsbt(tx, version) };
   }),
-  command('sendpsbt', { psbt: req(psbtParam), reserve: def(int, RESERVATION) }, async ({ psbt, reserve }) => ({ ...(await sendPsbt(node, psbt.tx, reserve)) })),
+  command('sendpsbt', { psbt: req(psbtParam), reserve: def(int, RESERVATION) }, async ({ psbt }) => ({ ...(await sendPsbt(node, psbt.tx)) })),
   command('setpsbtversion', { psbt: req(psbtParam), version: req(int) }, ({ psbt, version }) => {
     if (version !== 0 && version !== 2) throw new RpcError(CODE.invalidParams, 'Could not set PSBT version');
     return { psbt: encodePsbt(psbt.tx, version) };

@@ -118,4 +118,4 @@ export const p2trScript = (key: KeyPair): string => bytesToHex(p2tr(xOnly(key)).
 export const outputWeight = (scriptLength: number): number => 4 * (8 + 1 + scriptLength);
 /** version, lock time, counts, segwit marker */
 export const coreWeight = 4 * (4 + 1 + 1 + 4) + 2;
-export const feeFor = (perKw: number, weight: number): number => Math.ceil((perKw * weight) / 1000);
+export const feeFor = (perKw: number, weight: number): number => Math.floor((perKw * weight) / 1000);

@@ -61,6 +61,7 @@ export const CODE = {
   spliceNotSupported: 354,
   spliceBusy: 355,
   spliceState: 358,
+  bcli: 500,
   connectNoAddress: 400,
   connectAllFailed: 401,
   connectDropped: 402,

@@ -9,8 +9,10 @@ import { isObject, type Json, type JsonObject, text } from './types.js';
  * key by signing the other's nonce; nothing is encrypted.
  */
 export class Wire {
-  onMessage: ((message: JsonObject) => void) | undefined;
   onClose: (() => void) | undefined;
+  private listener: ((message: JsonObject) => void) | undefined;
+  /** Messages that came while nobody listened. */
+  private readonly waiting: JsonObject[] = [];
   private received = Buffer.alloc(0);
   private closed = false;
 
@@ -25,6 +27,16 @@ export class Wire {
       this.closed = true;
       this.onClose?.();
     });
+  }
+
+  /** Whoever listens gets what has come meanwhile first. */
+  listen(listener: ((message: JsonObject) => void) | undefined): void {
+    this.listener = listener;
+    while (this.listener !== undefined) {
+      const message = this.waiting.shift();
+      if (message === undefined) return;
+      this.listener(message);
+    }
   }
 
   get open(): boolean {
@@ -58,7 +70,9 @@ export class Wire {
         this.socket.destroy();
         return;
       }
-      if (isObject(message)) this.onMessage?.(message);
+      if (!isObject(message)) continue;
+      if (this.listener === undefined) this.waiting.push(message);
+      else this.listener(message);
     }
   }
 }
@@ -80,14 +94,14 @@ export const handshake = (wire: Wire, keys: Keys, features: string): Promise<Hel
     }, 10_000);
     const fail = (reason: string): void => {
       clearTimeout(timer);
-      wire.onMessage = undefined;
+      wire.listen(undefined);
       wire.close();
       reject(new Error(reason));
     };
     wire.onClose = () => {
       fail('connection closed during handshake');
     };
-    wire.onMessage = (message) => {
+    wire.listen((message) => {
       const id = text(message, 'id');
       const theirs = text(message, 'nonce');
       const signature = text(message, 'signature');
@@ -96,10 +110,10 @@ export const handshake = (wire: Wire, keys: Keys, features: string): Promise<Hel
         wire.send({ t: 'auth', signature: signHash(challenge(keys.nodeId, theirs), keys.node) });
       } else if (peer !== undefined && signature !== undefined && verifyHash(signature, challenge(peer.id, nonce), peer.id)) {
         clearTimeout(timer);
-        wire.onMessage = undefined;
+        wire.listen(undefined);
         wire.onClose = undefined;
         resolve(peer);
       } else fail('handshake failed');
-    };
+    });
     wire.send({ t: 'hello', id: keys.nodeId, features, nonce });
   });

@@ -12,6 +12,7 @@ import {
   raiseInvoiceCltv,
   raiseRouteCltv,
   readBlockAdded,
+  readChannelStateChange,
   readCommand,
   readCustomMessage,
   readHtlc,
@@ -135,6 +136,10 @@ export const subscriptions = (app: () => App | undefined): Readonly<Record<strin
   block_added: (params) => {
     readBlockAdded(params);
     app()?.poll();
+  },
+  channel_state_changed: (params) => {
+    // A channel that lightningd has failed has no time to lose: the guardian looks now, not with the next block.
+    if (readChannelStateChange(params).to === 'AWAITING_UNILATERAL') app()?.poll();
   },
 });
 

@@ -12,7 +12,7 @@ import type { Engine } from './engine.js';
 import { liveOf, type FactoryState } from './factory.js';
 
 export interface GuardianParts {
-  readonly engine: Engine;
+  readonly engine: Pick<Engine, 'all' | 'get' | 'currentHeight' | 'dispatch'>;
   readonly lightning: Pick<Lightning, 'channels'>;
   readonly log: Log;
 }
@@ -23,9 +23,11 @@ export const guard = async ({ engine, lightning, log }: GuardianParts): Promise<
   if (watched.length === 0) return;
   const channels = new Map((await lightning.channels()).map((c) => [c.channelId, c]));
   const height = engine.currentHeight();
-  for (const { instanceId, state } of watched) {
-    const live = liveOf(state);
-    if (!live) continue;
+  for (const { instanceId } of watched) {
+    // As it is now: lightningd took its time.
+    const state = engine.get(instanceId)?.state;
+    const live = state && liveOf(state);
+    if (!state || !live) continue;
     const leaving = live.branches.flatMap((branch) => {
       const channel = channels.get(branch.channelId);
       const why = channel && reasonToLeave(state, live, branch, channel, height);

@@ -83,6 +83,9 @@ describe('a factory of three clients', () => {
     for (const node of [cluster.lsp, cluster.client(1)]) {
       await node.restart();
       await node.waitFor('active', async () => (await factoryState(node, factoryId)) === 'active');
+      // CLN begins some blocks below the tip; the plugin must not wait for the next block to know better.
+      const height = await cluster.bitcoind.height();
+      await node.waitFor('its height', async () => ((await node.call('factory-status')) as unknown as { node: { height: number } }).node.height === height);
     }
     await waitFor('everyone to be connected', async () => {
       const status = await cluster.lsp.call('factory-status', { factory_id: factoryId });

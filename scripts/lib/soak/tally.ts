@@ -32,7 +32,11 @@ export const reasonOf = (error: unknown): string => {
   if (error instanceof WaitTimeout) return error.what;
   if (!(error instanceof Error)) return String(error);
   if (!(error instanceof RpcError) && /ECONNREFUSED|ENOENT|ECONNRESET|EPIPE|connection closed/.test(error.message)) return 'a node was down';
-  const words = error.message.replaceAll(/\b[0-9a-f]{16,}\b/g, '…').replaceAll(/\d+x\d+x\d+(\/\d)?/g, '…').replaceAll(/\b\d+(?=msat|sat)/g, '…');
+  const words = error.message
+    .replaceAll(/\b[0-9a-f]{16,}\b/g, '…')
+    .replaceAll(/\d+x\d+x\d+(\/\d)?/g, '…')
+    .replaceAll(/\b\d+(?=msat|sat| channels| attempts)/g, '…')
+    .replaceAll(/\bfrom \d+ to \d+/g, 'from … to …');
   return words.length > 110 ? `${words.slice(0, 109)}…` : words;
 };
 
@@ -65,8 +69,9 @@ export class Tally {
 
   line(): string {
     const n = (counter: Counter): number => this.get(counter);
+    const calm = [...this.reasons.values()].reduce((sum, reason) => sum + reason.calm, 0);
     return (
-      `payments ${n('succeeded')} ok, ${n('failed')} failed, ${n('unknown')} unknown; restarts ${n('restarts')}, kills ${n('kills')}, ` +
+      `payments ${n('succeeded')} ok, ${n('failed')} failed, ${n('unknown')} unknown (${calm} with nothing wrong); restarts ${n('restarts')}, kills ${n('kills')}, ` +
       `disconnects ${n('disconnects')}; factories created ${n('creates')}, closed ${n('closes')}, left ${n('exits')}; blocks ${n('blocks')}; errors ${this.errors.length}`
     );
   }

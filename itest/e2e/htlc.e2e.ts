@@ -191,9 +191,9 @@ const FEES = 30_000_000;
     const [channel] = await client.channels(lsp);
     expect(channel!.state).toBe('CHANNELD_NORMAL');
     await lsp.call('dev-fail', { id: client.id });
-    // The peer hears of it when it reconnects.
+    // The peer hears of it when it reconnects, and is sent away again.
     await client.call('disconnect', { id: lsp.id, force: true });
-    await client.connect(lsp);
+    await client.call('connect', { id: lsp.id, host: '127.0.0.1', port: lsp.port }).catch(() => undefined);
     for (const node of [lsp, client]) {
       await node.waitForLog(/leaving with the channel of client 2: lightningd has failed the channel/);
       expect(await memberState(node, factoryId, node === lsp ? client : lsp)).toBe('leaving');

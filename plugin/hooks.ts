@@ -2,7 +2,7 @@
 import type { NodeId } from '../blip/brands.js';
 import { decideHtlc } from '../factory-core/htlc-policy.js';
 import type { App } from './app.js';
-import { factsOf } from './engine/channel-book.js';
+import { factsOf, UNAUDITED } from './engine/channel-book.js';
 import { isVirtual } from './engine/guardian.js';
 import { raiseBolt12Cltv } from './lightning/bolt12.js';
 import {
@@ -58,7 +58,7 @@ export const hooks = (app: () => App | undefined): Hooks => ({
   },
   htlc_accepted: {
     // Without an answer in time, an HTLC that might be unsafe is not taken on.
-    fallback: () => (app()?.book.hasLive() === true ? { result: 'fail', failure_message: TEMPORARY_NODE_FAILURE } : CONTINUE),
+    fallback: () => (app()?.book.hasFactories() === true ? { result: 'fail', failure_message: TEMPORARY_NODE_FAILURE } : CONTINUE),
     handle: (params) => htlc(app(), params),
   },
   rpc_command: {
@@ -69,9 +69,10 @@ export const hooks = (app: () => App | undefined): Hooks => ({
 });
 
 const htlc = async (app: App | undefined, params: JsonObject): Promise<HookAnswers['htlc_accepted']> => {
-  if (app?.book.hasLive() !== true) return CONTINUE;
+  if (app?.book.hasFactories() !== true) return CONTINUE;
   const event = readHtlc(params);
-  const incoming = await app.book.byAlias(event.incoming.shortChannelId);
+  const over = await app.book.byAlias(event.incoming.shortChannelId);
+  const incoming = over ? factsOf(over) : (await app.book.isUnaudited(event.incoming.shortChannelId)) ? UNAUDITED : undefined;
   const { forward } = event;
   const outgoing = forward?.channelId !== undefined ? app.book.byChannelId(forward.channelId) : await byName(app, forward?.shortChannelId);
   const facts = outgoing && factsOf(outgoing);
@@ -81,7 +82,7 @@ const htlc = async (app: App | undefined, params: JsonObject): Promise<HookAnswe
     height: Math.max(event.height, app.context.engine.currentHeight()),
     amount: event.amount,
     cltvExpiry: event.cltvExpiry,
-    ...(incoming ? { incoming: factsOf(incoming) } : {}),
+    ...(incoming ? { incoming } : {}),
     ...(forward
       ? {
           forward: {

@@ -4,10 +4,11 @@ import { branchStatus, fundingStatus } from '../../factory-core/live/custody.js'
 import { closeOf } from '../../factory-core/live/paths.js';
 import type { CoordinatorLive } from '../../factory-core/coordinator/state.js';
 import type { Context } from './context.js';
-import { ErrorCode, fail, invalid, stopping } from './errors.js';
+import { ErrorCode, fail, invalid } from './errors.js';
 import { findLive } from './find.js';
 import { factoryIdParam, feerateParam } from './params.js';
-import { CommandError, method, param } from '../runtime/plugin.js';
+import { untilChange } from './until.js';
+import { method, param } from '../runtime/plugin.js';
 import type { CommandContext } from '../runtime/definition.js';
 import type { JsonObject } from '../runtime/json.js';
 import { stateName } from './views.js';
@@ -84,25 +85,12 @@ const result = (id: InstanceId, state: CoordinatorLive | undefined): JsonObject 
 
 /** Resolves with the signed close, rejects when the attempt ends without. */
 const ending = (ctx: Context, id: InstanceId, signal: AbortSignal): Promise<JsonObject> =>
-  new Promise((resolve, reject) => {
-    const stop = ctx.engine.onChange(({ instanceId, before, after }) => {
-      if (instanceId !== id || after.role !== 'coordinator' || after.phase !== 'live') return;
-      const closed = result(id, after);
-      if (closed) {
-        stop();
-        resolve(closed);
-      } else if (before?.role === 'coordinator' && before.phase === 'live' && before.closing && !after.closing) {
-        stop();
-        const frozen = after.live.close !== undefined;
-        const next = frozen ? 'the channels stay frozen; run factory-close again to sign the same transaction' : 'the channels go on';
-        reject(closeFailed(id, `${after.closeFailure ?? 'given up'}; ${next}`, frozen));
-      }
-    });
-    signal.addEventListener('abort', () => {
-      stop();
-      reject(stopping());
-    });
+  untilChange(ctx.engine, signal, ({ instanceId, before, after }) => {
+    if (instanceId !== id || after.role !== 'coordinator' || after.phase !== 'live') return undefined;
+    const closed = result(id, after);
+    const stillClosing = before?.role !== 'coordinator' || before.phase !== 'live' || !before.closing || after.closing;
+    if (closed || stillClosing) return closed;
+    const frozen = after.live.close !== undefined;
+    const next = frozen ? 'the channels stay frozen; run factory-close again to sign the same transaction' : 'the channels go on';
+    return fail(ErrorCode.CloseFailed, `factory-close: ${after.closeFailure ?? 'given up'}; ${next}`, { factory_id: id, frozen });
   });
-
-const closeFailed = (id: InstanceId, why: string, frozen: boolean): CommandError =>
-  new CommandError(ErrorCode.CloseFailed, `factory-close: ${why}`, { factory_id: id, frozen });

@@ -15,9 +15,10 @@ import type { JsonObject } from '../runtime/json.js';
 import { method, param } from '../runtime/plugin.js';
 import type { Context } from './context.js';
 import { checkParams, checkPeers, checkWallet, previewPlan, warningsFor, type Checked, type CreateParams, type Wallet } from './create-checks.js';
-import { ErrorCode, fail, stopping } from './errors.js';
+import { ErrorCode, fail } from './errors.js';
 import { inTurn } from './in-turn.js';
 import { feerateParam, nodeIdParam, satAmount, shapeParam } from './params.js';
+import { untilChange } from './until.js';
 import { channelsOf, stateName } from './views.js';
 
 const client = param.either(
@@ -142,23 +143,13 @@ const finished = async (ctx: Context, id: InstanceId, command: CommandContext, r
 
 type Settled = Extract<CoordinatorState, { phase: 'live' | 'aborted' }>;
 
-const settled = (ctx: Context, id: InstanceId, signal: AbortSignal): Promise<Settled> =>
-  new Promise((resolve, reject) => {
-    const look = (): boolean => {
-      const state = ctx.engine.get(id)?.state;
-      if (state?.role !== 'coordinator' || (state.phase !== 'live' && state.phase !== 'aborted')) return false;
-      resolve(state);
-      return true;
-    };
-    if (look()) return;
-    const stop = ctx.engine.onChange((change) => {
-      if (change.instanceId === id && look()) stop();
-    });
-    signal.addEventListener('abort', () => {
-      stop();
-      reject(stopping());
-    });
-  });
+const settled = async (ctx: Context, id: InstanceId, signal: AbortSignal): Promise<Settled> => {
+  const look = (): Settled | undefined => {
+    const state = ctx.engine.get(id)?.state;
+    return state?.role === 'coordinator' && (state.phase === 'live' || state.phase === 'aborted') ? state : undefined;
+  };
+  return look() ?? untilChange(ctx.engine, signal, look);
+};
 
 const created = (id: InstanceId, state: Extract<Settled, { phase: 'live' }>): JsonObject => ({
   factory_id: id,

@@ -14,8 +14,8 @@ export interface FactoryChannel {
 }
 
 export class ChannelBook {
-  /** Short channel ids and aliases, factory channels' and others', as CLN last listed them. */
-  private aliases = new Map<string, ChannelId>();
+  /** By short channel id and alias, factory channels and others, as CLN last listed them. */
+  private named = new Map<string, Channel>();
   private refreshing: Promise<void> | undefined;
 
   constructor(
@@ -33,10 +33,30 @@ export class ChannelBook {
 
   /** A name CLN has not listed before is looked up once more: the channel may be new, or its leaf just confirmed. */
   async byAlias(alias: string): Promise<FactoryChannel | undefined> {
-    if (!this.hasLive()) return undefined;
-    if (!this.aliases.has(alias)) await this.refresh();
-    const id = this.aliases.get(alias);
-    return id === undefined ? undefined : this.byChannelId(id);
+    const channel = await this.channel(alias);
+    return channel && this.byChannelId(channel.channelId);
+  }
+
+  private async channel(name: string): Promise<Channel | undefined> {
+    if (!this.hasFactories()) return undefined;
+    if (!this.named.has(name)) await this.refresh();
+    return this.named.get(name);
+  }
+
+  /**
+   * Whether a channel may have been opened to us as a factory's and has not become one: it is zero-conf because we took it
+   * for that, and until its leaf is signed, stored and audited (architecture 6) nothing stands behind it.
+   */
+  async isUnaudited(alias: string): Promise<boolean> {
+    const looksSo = (channel: Channel | undefined): boolean =>
+      channel?.opener === 'remote' && channel.private && channel.shortChannelId === undefined && !this.byChannelId(channel.channelId) && this.invitedBy(channel.peer, channel.total);
+    if (!looksSo(await this.channel(alias))) return false;
+    // It may have confirmed since CLN was asked.
+    await this.refresh();
+    return looksSo(this.named.get(alias));
+  }
+  private invitedBy(peer: NodeId, total: Msat): boolean {
+    return this.engine.all().some(({ state }) => state.role === 'member' && state.coordinator === peer && state.invite.capacity * 1000n === total);
   }
 
   /** By channel id, short channel id or alias, as an operator may name it. */
@@ -67,6 +87,9 @@ export class ChannelBook {
       });
   }
 
+  hasFactories(): boolean {
+    return this.engine.all().length > 0;
+  }
   hasLive(): boolean {
     return this.engine.all().some(({ state }) => state.phase === 'live');
   }
@@ -78,8 +101,8 @@ export class ChannelBook {
     return this.refreshing;
   }
   private async load(): Promise<void> {
-    const names = (c: Channel) => [c.shortChannelId, c.localAlias].filter((n) => n !== undefined).map((n) => [n, c.channelId] as const);
-    this.aliases = new Map((await this.lightning.channels()).flatMap(names));
+    const names = (c: Channel) => [c.shortChannelId, c.localAlias].filter((n) => n !== undefined).map((n) => [n, c] as const);
+    this.named = new Map((await this.lightning.channels()).flatMap(names));
   }
 
   /** Of the factories this node is a member of, and can pay over: what a payment's first hop needs (bLIP-56). */
@@ -120,6 +143,9 @@ export class ChannelBook {
     );
   }
 }
+
+/** Of a channel without a factory: nothing may go over it. */
+export const UNAUDITED: FactoryChannelFacts = { earlyWarning: 0, active: false, frozen: false };
 
 export const factsOf = ({ state, branch }: FactoryChannel): FactoryChannelFacts => ({
   earlyWarning: factoryEarlyWarningTime(state.live.spec),

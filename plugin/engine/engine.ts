@@ -74,8 +74,21 @@ export class Engine {
     this.commit(factory, state, effects, { event: 'begin' }, request ? { request } : {});
   }
 
-  /** The same for an event that some durable effect's result is: `done` is that effect. */
+  /**
+   * The same for an event that some durable effect's result is: `done` is that effect. What would sign twice for one output
+   * (architecture 12.6: a peer can ask for that) ends the attempt instead.
+   * @throws StoreError for anything else that cannot be stored
+   */
   dispatch(instanceId: InstanceId, event: Event, done?: number): void {
+    try {
+      this.advance(instanceId, event, done);
+    } catch (error) {
+      if (!(error instanceof StoreError) || error.code !== 'sign_once') throw error;
+      this.advance(instanceId, { type: 'abort_requested', reason: 'what was asked for signs an output once more, for something else' });
+    }
+  }
+
+  private advance(instanceId: InstanceId, event: Event, done?: number): void {
     const factory = this.factories.get(instanceId);
     if (!factory) return;
     const next = advance(factory, event, this.height, this.parts.bounds);
@@ -157,7 +170,7 @@ export class Engine {
     } catch (error) {
       if (!(error instanceof StoreError)) throw error;
       // Fail closed: the old state stands, nothing leaves (architecture 12.6, 12.8).
-      this.parts.log('broken', `factory ${instanceId}: ${journal.event} was not stored, and nothing was done: ${error.message}`);
+      this.parts.log(error.code === 'sign_once' ? 'unusual' : 'broken', `factory ${instanceId}: ${journal.event} was not stored, and nothing was done: ${error.message}`);
       throw error;
     }
     this.performAll(instanceId, effects);

@@ -7,6 +7,7 @@ import { decodeMessage } from '../../blip/protocol-codec.js';
 import { FACTORY_PROTOCOL_ID } from '../../blip/protocol-id.js';
 import { AbortCode } from '../../factory-core/protocol/abort-codes.js';
 import type { Log } from '../runtime/definition.js';
+import { StoreError } from '../store/errors.js';
 import type { Engine } from './engine.js';
 import type { Messenger } from './messenger.js';
 import type { Peers } from './peers.js';
@@ -43,7 +44,10 @@ export class Inbox {
     return [...this.counters.values()].reduce((sum, c) => sum + c.ignored, 0);
   }
 
-  /** Never throws for what a peer sent; a message that does not fit changes nothing (architecture 12.13). */
+  /**
+   * Never throws for what a peer sent; a message that does not fit, or whose consequences cannot be stored, changes nothing
+   * (architecture 12.8, 12.13).
+   */
   receive(from: NodeId, bytes: Hex): void {
     this.count(from, 'received');
     try {
@@ -65,7 +69,7 @@ export class Inbox {
           this.ignore(from, `${message.kind}: not used on this node`);
       }
     } catch (error) {
-      if (!(error instanceof DecodeError)) throw error;
+      if (!(error instanceof DecodeError) && !(error instanceof StoreError)) throw error;
       this.ignore(from, error.message);
     }
   }

@@ -16,6 +16,8 @@ const QUICK = { 'factory-min-depth': 1, 'factory-stock-csv': 18 };
 const OPTIONS = { 'cltv-delta': 40, 'fee-base': 1_000, 'fee-per-satoshi': 0 };
 
 const started = performance.now();
+/** Whatever hangs, hangs no longer than that, in milliseconds; the harness's reaper then ends the processes. */
+const LIMIT = 300_000;
 
 const main = async (): Promise<void> => {
   heading('A chain, an LSP, four clients, and a node that stands for the rest of the network');
@@ -155,9 +157,14 @@ const books = async (stage: Stage): Promise<void> => {
   told('Every satoshi is accounted for.');
 };
 
+const deadline = setTimeout(() => {
+  process.stderr.write(`\nscripts/demo: FAILED: not done after ${LIMIT / 1000} s\n`);
+  process.exit(1);
+}, LIMIT);
 try {
   await main();
 } catch (error) {
   process.stderr.write(`\nscripts/demo: FAILED: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
   process.exitCode = 1;
 }
+clearTimeout(deadline);

@@ -331,6 +331,7 @@ describe('cooperative close', () => {
   test('HTLCs are waited for', () => {
     const world = withBalances(active());
     const channel = world.channelOf(world.member(1))!;
+    world.htlcsSettle = false;
     channel.htlc = { from: world.coordinator.id, amount: 5_000n };
     world.command(world.coordinator, { type: 'close_requested', feerate: 3_000 });
     world.settle();
@@ -342,6 +343,7 @@ describe('cooperative close', () => {
   test('an HTLC that stays: the close is given up, and tried again later', () => {
     const world = withBalances(active());
     const channel = world.channelOf(world.member(1))!;
+    world.htlcsSettle = false;
     channel.htlc = { from: world.coordinator.id, amount: 5_000n };
     close(world);
     expect(world.hosts.map((h) => liveState(h.live!, false))).toEqual(Array(4).fill('active'));

@@ -66,6 +66,10 @@ export class Chain {
     return (this.confirmed.get(o.txid) ?? this.mempool.get(o.txid))?.outputs[o.vout];
   }
 
+  outputsOf(id: Txid): readonly SimOutput[] {
+    return this.confirmed.get(id)?.outputs ?? [];
+  }
+
   submit(tx: SimTx): Accepted {
     if (this.isKnown(tx.txid)) return 'known';
     if (tx.lockTime > this.height) return 'not_final';

@@ -3,10 +3,8 @@
  * effects are performed; durable ones at least once, in lanes, over restarts; volatile ones perhaps. A process may end
  * between any two of these.
  */
-import type { ConfirmedTx } from '../../protocol/effects.js';
-import type { Hex, NodeId, PubKey, Script } from '../../../blip/brands.js';
-import type { FactoryMessage } from '../../../blip/messages.js';
-import { decodeMessage, encodeMessage } from '../../../blip/protocol-codec.js';
+import type { NodeId, PubKey, Script } from '../../../blip/brands.js';
+import type { FactoryEnvelope, FactoryMessage } from '../../../blip/messages.js';
 import { coordinatorStep } from '../../coordinator/machine.js';
 import type { CreateRequest } from '../../coordinator/state.js';
 import { begin } from '../../coordinator/machine.js';
@@ -183,16 +181,21 @@ export class Host {
 
   create(request: CreateRequest): void {
     const { state, effects } = begin(request);
-    this.commit({ state, effects }, undefined);
+    this.commit({ state, effects });
   }
 
-  /** @throws Crash, StoreFailure */
-  dispatch(event: Event, done?: number): void {
+  /**
+   * @param stored what is stored in the same step
+   * @throws Crash, StoreFailure
+   */
+  dispatch(event: Event, done?: number, stored: () => void = () => undefined): void {
     const before = this.memory?.state;
-    if (!before) return;
-    const next = this.advance(before, event);
-    if (next.state === before && next.effects.length === 0 && next.signOnce === undefined && done === undefined) return;
-    this.commit(next, done);
+    const next = before && this.advance(before, event);
+    if (!next || (next.state === before && next.effects.length === 0 && next.signOnce === undefined && done === undefined)) {
+      stored();
+      return;
+    }
+    this.commit(next, done, stored);
   }
   /** The same for what cannot be stored and is not tried again: a message, a command. */
   tell(event: Event): void {
@@ -215,7 +218,7 @@ export class Host {
     return this.memory;
   }
 
-  private commit(next: Step<FactoryState>, done: number | undefined): void {
+  private commit(next: Step<FactoryState>, done?: number, stored: () => void = () => undefined): void {
     const memory = this.running();
     this.point();
     const durable = next.effects.filter(isDurable);
@@ -226,6 +229,7 @@ export class Host {
     }
     const before = memory.state;
     const ids = this.disk.apply({ state: next.state, outbox: durable, done, cancelled, signOnce: next.signOnce ?? [] });
+    stored();
     memory.state = next.state;
     for (const id of cancelled) this.cancel(id);
     durable.forEach((effect, i) => memory.jobs.push({ id: ids[i] ?? 0, effect, running: false, cancelled: false }));
@@ -276,12 +280,11 @@ export class Host {
     }
   }
 
-  /** A message in its bytes, as from the wire. */
-  receive(from: NodeId, bytes: Hex): void {
-    const { header, message } = decodeMessage(bytes);
+  receive(from: NodeId, envelope: FactoryEnvelope): void {
+    const { header, message } = envelope;
     const memory = this.running();
     if (!memory.state) {
-      if (message.type === 'invite' && !this.isCoordinator) this.invited(from, bytes);
+      if (message.type === 'invite' && !this.isCoordinator) this.invited(from, envelope);
       else if (message.type !== 'abort' && message.type !== 'decline') {
         this.outside.send(this, from, header.attempt, { type: 'abort', code: AbortCode.UnknownFactory, reason: 'this node knows no such factory' });
       }
@@ -290,8 +293,7 @@ export class Host {
     const party = memory.state.role === 'member' ? memory.state.coordinator === from : memory.state.request.clients.some((c) => c.nodeId === from);
     if (party) this.tell({ type: 'message', from, attempt: header.attempt, message });
   }
-  private invited(from: NodeId, bytes: Hex): void {
-    const { header, message } = decodeMessage(bytes);
+  private invited(from: NodeId, { header, message }: FactoryEnvelope): void {
     if (message.type !== 'invite') return;
     const problem = validateTerms(message, this.policy);
     const reason = this.declines ?? (problem && `${problem.field}: ${problem.reason}`);
@@ -302,7 +304,7 @@ export class Host {
     const { key, payoutScript } = this.identity;
     const first = join({ ...header, coordinator: from, invite: message, key, payoutScript, height: this.height });
     try {
-      this.commit(first, undefined);
+      this.commit(first);
     } catch (error) {
       if (!(error instanceof StoreFailure)) throw error;
       this.outside.note(`${this.name}: the invitation was not stored`);
@@ -364,8 +366,8 @@ export class Host {
   follow(best: (height: number) => Block | undefined, from: number): boolean {
     const top = this.seen.at(-1);
     if (top && best(top.height) !== top) {
-      this.consume({ type: 'block_disconnected', height: top.height }, top.height - 1);
-      this.seen.pop();
+      this.height = top.height - 1;
+      this.dispatch({ type: 'block_disconnected', height: top.height }, undefined, () => this.seen.pop());
       return true;
     }
     const next = best((top?.height ?? from) + 1);
@@ -378,15 +380,11 @@ export class Host {
       type: 'block_connected',
       height: next.height,
       spends: next.txs.flatMap((tx) => tx.inputs.filter((o) => outpoints.has(outpointText(o))).map((outpoint) => ({ outpoint, by: tx.txid }))),
-      confirmed: next.txs.filter((tx) => txids.has(tx.txid)).map((tx) => ({ txid: tx.txid, outputs: tx.outputs })),
+      confirmed: next.txs.filter((tx) => txids.has(tx.txid)).map(({ txid, inputs, outputs }) => ({ txid, inputs, outputs })),
     };
-    this.consume(event, next.height);
-    this.seen.push(next);
+    this.height = next.height;
+    this.dispatch(event, undefined, () => this.seen.push(next));
     return true;
-  }
-  private consume(event: Event, height: number): void {
-    this.height = height;
-    this.dispatch(event);
   }
   private watch(live: Live): ReturnType<typeof watched> {
     const known = this.watching.get(live.branches) ?? watched(live);
@@ -394,6 +392,3 @@ export class Host {
     return known;
   }
 }
-
-export const encoded = (instanceId: CreateRequest['instanceId'], attempt: number, message: FactoryMessage): Hex =>
-  encodeMessage({ header: { instanceId, attempt }, message });

@@ -1,15 +1,19 @@
 /**
- * Connections between the coordinator and its clients. Messages travel as the codec's bytes, in order within one
- * connection; a connection that ends loses what was under way.
+ * Connections between the coordinator and its clients. Messages travel in order within one connection; a connection that ends
+ * loses what was under way.
  */
 import type { Hex, NodeId } from '../../../blip/brands.js';
+import type { FactoryEnvelope } from '../../../blip/messages.js';
+
+/** A message in the codec's bytes, or, where that is not what is tested, as it is; `hello` begins every connection. */
+export type Packet = Hex | FactoryEnvelope | { readonly hello: true };
 
 interface Link {
   connected: boolean;
   /** Under way, by receiver. */
-  readonly to: Map<NodeId, Hex[]>;
+  readonly to: Map<NodeId, Packet[]>;
   /** Everything that was ever delivered, by receiver: for a network that repeats. */
-  readonly past: Map<NodeId, Hex[]>;
+  readonly past: Map<NodeId, Packet[]>;
 }
 
 /** A repetition older than that is as good as any. */
@@ -23,7 +27,7 @@ export class Network {
     clients: readonly NodeId[],
   ) {
     for (const c of clients) {
-      const queues = (): Map<NodeId, Hex[]> =>
+      const queues = (): Map<NodeId, Packet[]> =>
         new Map([
           [coordinator, []],
           [c, []],
@@ -53,25 +57,25 @@ export class Network {
     for (const queue of link.to.values()) queue.length = 0;
   }
 
-  send(from: NodeId, to: NodeId, bytes: Hex): void {
-    if (this.isConnected(this.client(from, to))) this.link(from, to).to.get(to)?.push(bytes);
+  send(from: NodeId, to: NodeId, packet: Packet): void {
+    if (this.isConnected(this.client(from, to))) this.link(from, to).to.get(to)?.push(packet);
   }
   /** Whether something is under way from one to the other. */
   waiting(from: NodeId, to: NodeId): number {
     return this.link(from, to).to.get(to)?.length ?? 0;
   }
-  take(from: NodeId, to: NodeId): Hex | undefined {
+  take(from: NodeId, to: NodeId): Packet | undefined {
     const link = this.link(from, to);
-    const bytes = link.to.get(to)?.shift();
-    if (bytes !== undefined) {
+    const packet = link.to.get(to)?.shift();
+    if (packet !== undefined) {
       const past = link.past.get(to);
-      past?.push(bytes);
+      past?.push(packet);
       if (past && past.length > MEMORY) past.shift();
     }
-    return bytes;
+    return packet;
   }
   /** Something `to` has had before from `from`. */
-  past(from: NodeId, to: NodeId): readonly Hex[] {
+  past(from: NodeId, to: NodeId): readonly Packet[] {
     return this.link(from, to).past.get(to) ?? [];
   }
 }

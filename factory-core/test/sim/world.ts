@@ -3,19 +3,19 @@
  * happen next is an action, and whoever drives the world (a fair scheduler, a test, a string of bytes) chooses.
  */
 import { bytesToHex } from '@noble/hashes/utils.js';
-import { instanceId, nodeId, sat, script, txid, type Hex, type InstanceId, type NodeId } from '../../../blip/brands.js';
+import { instanceId, nodeId, sat, script, txid, type InstanceId, type NodeId, type Script, type Txid } from '../../../blip/brands.js';
 import type { FactoryEnvelope, FactoryMessage } from '../../../blip/messages.js';
-import { decodeMessage } from '../../../blip/protocol-codec.js';
+import { decodeMessage, encodeMessage } from '../../../blip/protocol-codec.js';
 import type { ClientRequest, CoordinatorState, CreateRequest } from '../../coordinator/state.js';
 import type { MemberState } from '../../member/state.js';
 import type { Terms } from '../../model.js';
 import { verifyFinal } from '../../musig/index.js';
 import type { DurableEffect, Event } from '../../protocol/effects.js';
-import { channelScript, client as clientName, COORDINATOR, digest, payoutScript, publicKey, secretKey, TERMS } from '../support/factory.js';
+import { client as clientName, COORDINATOR, digest, payoutScript, publicKey, secretKey, TERMS } from '../support/factory.js';
 import { Chain } from './chain.js';
 import { Cln, type SimChannel } from './cln.js';
-import { Crash, encoded, Host, type Identity, type Job, type Outside, type Task } from './host.js';
-import { Network } from './network.js';
+import { Crash, Host, type Identity, type Job, type Outside, type Task } from './host.js';
+import { Network, type Packet } from './network.js';
 import { Oracle } from './oracle.js';
 import { StoreFailure } from './store.js';
 import { Wallet } from './wallet.js';
@@ -31,13 +31,15 @@ export interface WorldOptions {
   readonly sameChange?: boolean;
   /** Whose messages are not to be trusted. */
   readonly dishonest?: readonly string[];
+  /** Whether messages travel as bytes; they do unless told otherwise. */
+  readonly codec?: boolean;
 }
 
 /** Alters what a node sends: any number of messages in the place of one. */
 export type Tamper = (from: Host, to: NodeId, envelope: FactoryEnvelope) => readonly FactoryEnvelope[];
 
 /** Stands for `supported_factory_protocols`, the first message of every connection. */
-const HELLO = '' as Hex;
+const HELLO = { hello: true } as const;
 const BASE_HEIGHT = 800_000;
 const MANY_BLOCKS = 20;
 
@@ -58,9 +60,12 @@ export class World {
   readonly request: CreateRequest;
   readonly oracle: Oracle;
   tamper: Tamper | undefined;
+  /** Whether HTLCs settle by themselves, sooner or later. */
+  htlcsSettle = true;
   /** Messages sent, by type, for tests. */
   readonly sent: { readonly from: string; readonly to: NodeId; readonly envelope: FactoryEnvelope }[] = [];
   readonly trace: string[] = [];
+  private readonly gone = new Set<Host>();
   private randomness = 0;
 
   constructor(readonly options: WorldOptions) {
@@ -164,12 +169,15 @@ export class World {
     for (const e of all) {
       this.oracle.sending(from, e.message);
       this.sent.push({ from: from.name, to, envelope: e });
-      this.network.send(from.id, to, encoded(e.header.instanceId, e.header.attempt, e.message));
+      this.transmit(from, to, e);
     }
+  }
+  private transmit(from: Host, to: NodeId, envelope: FactoryEnvelope): void {
+    this.network.send(from.id, to, this.options.codec === false ? envelope : encodeMessage(envelope));
   }
   /** What no honest node would say. */
   inject(from: Host, to: NodeId, attempt: number, message: FactoryMessage): void {
-    this.network.send(from.id, to, encoded(this.instanceId, attempt, message));
+    this.transmit(from, to, { header: { instanceId: this.instanceId, attempt }, message });
   }
 
   // What can happen.
@@ -209,14 +217,14 @@ export class World {
     this.during(host, () => host.restart());
   }
   deliver(from: Host, to: Host): void {
-    const bytes = this.network.take(from.id, to.id);
-    if (bytes === undefined || !to.up) return;
-    this.deliverBytes(from, to, bytes);
+    const packet = this.network.take(from.id, to.id);
+    if (packet !== undefined && to.up) this.arrive(from, to, packet);
   }
-  deliverBytes(from: Host, to: Host, bytes: Hex): void {
+  arrive(from: Host, to: Host, packet: Packet): void {
     this.during(to, () => {
-      if (bytes === HELLO) to.tell({ type: 'peer_connected', peer: from.id });
-      else to.receive(from.id, bytes);
+      if (typeof packet === 'string') to.receive(from.id, decodeMessage(packet));
+      else if ('hello' in packet) to.tell({ type: 'peer_connected', peer: from.id });
+      else to.receive(from.id, packet);
     });
   }
   finish(host: Host, job: Job, half = false): void {
@@ -325,6 +333,35 @@ export class World {
     return state?.phase === 'opening' && state.leaf.step === 'expecting' && state.invite.capacity === amount;
   }
 
+  /** The coins reserved for a funding transaction are spent elsewhere, by another user of the wallet. */
+  spendReserved(): void {
+    const state = this.coordinatorState;
+    if (state?.phase !== 'arming' && state?.phase !== 'opening' && state?.phase !== 'signing') return;
+    const inputs = state.reserved.coins;
+    if (this.chain.isKnown(state.spec.funding.txid)) return;
+    this.chain.submit({ txid: txid(bytesToHex(digest(`elsewhere ${inputs.map((i) => i.txid).join()}`))), what: 'elsewhere', inputs, outputs: [], lockTime: 0 });
+  }
+  /** A dishonest coordinator does not wait for anybody. */
+  publishEarly(): void {
+    const state = this.coordinatorState;
+    if (state && 'reserved' in state) this.wallet.send(state.reserved.psbt);
+  }
+  settleHtlc(channel: SimChannel): void {
+    const { htlc } = channel;
+    if (!htlc) return;
+    channel.balance += htlc.from === channel.fundee ? -htlc.amount : htlc.amount;
+    channel.htlc = undefined;
+  }
+  /** Never heard of again. */
+  vanish(host: Host): void {
+    if (host.up) this.crash(host);
+    this.gone.add(host);
+  }
+  /** What a confirmed transaction pays to a script. */
+  paidBy(id: Txid, to: Script): bigint {
+    return this.chain.outputsOf(id).reduce((sum, o) => (o.script === to ? sum + o.amount : sum), 0n);
+  }
+
   channelOf(host: Host): SimChannel | undefined {
     const branch = host.live?.branches[0];
     return branch && this.cln.find(host.id, branch.channelId);
@@ -334,6 +371,7 @@ export class World {
   progress(): readonly Action[] {
     const actions: Action[] = [];
     for (const host of this.hosts) {
+      if (this.gone.has(host)) continue;
       if (!host.up) {
         actions.push({ label: `${host.name} restarts`, run: () => this.restart(host) });
         continue;
@@ -348,6 +386,7 @@ export class World {
       }
     }
     for (const m of this.members) {
+      if (this.gone.has(m) || this.gone.has(this.coordinator)) continue;
       if (!this.network.isConnected(m.id) && m.up && this.coordinator.up) actions.push({ label: `${m.name} connects`, run: () => this.connect(m) });
       for (const [from, to] of [
         [m, this.coordinator],
@@ -355,6 +394,9 @@ export class World {
       ] as const) {
         if (this.network.waiting(from.id, to.id) > 0) actions.push({ label: `${from.name} -> ${to.name}`, run: () => this.deliver(from, to) });
       }
+    }
+    for (const c of this.cln.channels) {
+      if (this.htlcsSettle && c.htlc && this.network.isConnected(c.fundee)) actions.push({ label: 'an HTLC is settled', run: () => this.settleHtlc(c) });
     }
     return actions;
   }
@@ -412,6 +454,3 @@ const identityOf = (name: string, index: number): Identity => ({
   key: publicKey(name),
   payoutScript: index === 0 ? script(`5120${bytesToHex(digest('payout of the coordinator'))}`) : payoutScript(index - 1),
 });
-
-export const decoded = (bytes: Hex): FactoryMessage => decodeMessage(bytes).message;
-export { channelScript };

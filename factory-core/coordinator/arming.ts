@@ -18,7 +18,7 @@ export const beginArming = (from: Opening, leaves: readonly SignedLeaf[], env: E
       const { channelId, channelScript, signature } = present(leaves[member]);
       return { member, peer: nodeId, channelId, channelScript, leafSignature: signature };
     }),
-    chain: { tip: env.height, everFunded: false, spends: {} },
+    chain: { tip: env.height, everFunded: false, fundingInputs: reserved.coins, spends: {} },
     exits: {},
     retired: false,
   };

@@ -1,8 +1,8 @@
 /** The coordinator's factory once its funding transaction is out. */
 import { AbortCode } from '../protocol/abort-codes.js';
-import type { Event, Step } from '../protocol/effects.js';
+import type { Effect, Event, Step } from '../protocol/effects.js';
 import { step } from '../protocol/effects.js';
-import { onChain } from '../live/custody.js';
+import { onChain, voidReason } from '../live/custody.js';
 import { plan, retire, sweeps } from '../live/plan.js';
 import { beginClose, onClosing } from './closing.js';
 import { memberIndex, sendTo } from './ceremony.js';
@@ -13,7 +13,12 @@ export const onLive = (state: CoordinatorLive, event: Event, env: Env): Step<Coo
     case 'block_connected':
     case 'block_disconnected': {
       const { live, effects } = retire(onChain(state.live, event));
-      return step({ ...state, live }, [...plan(live, 'coordinator'), ...sweeps(live, state.request.payoutScript), ...effects]);
+      return step({ ...state, live }, [
+        ...plan(live, 'coordinator'),
+        ...sweeps(live, state.request.payoutScript),
+        ...effects,
+        ...(voidReason(state.live) === undefined ? callOff(state, voidReason(live)) : []),
+      ]);
     }
     case 'exit_requested': {
       const since = state.live.chain.tip;
@@ -43,4 +48,11 @@ export const onLive = (state: CoordinatorLive, event: Event, env: Env): Step<Coo
     default:
       return onClosing(state, event, env);
   }
+};
+
+/** A member that has never seen the funding transaction cannot know that it will not come. */
+const callOff = (state: CoordinatorLive, reason: string | undefined): Effect[] => {
+  if (reason === undefined) return [];
+  const message = { type: 'abort', code: AbortCode.Cancelled, reason } as const;
+  return [...state.members.map((m) => sendTo(m.nodeId, state.attempt, message)), { kind: 'log', level: 'unusual', text: `aborted: ${reason}` }];
 };

@@ -13,7 +13,7 @@ export const watched = (live: Live): { readonly outpoints: readonly Outpoint[]; 
     const below = leaf ? [channelOutpoint(leaf), stockOutpoint(leaf)] : [];
     return [...path.map((t) => t.signable.tx.prevout.outpoint), ...below.filter((o) => o !== undefined)];
   });
-  const unique = new Map(outpoints.map((o) => [outpointKey(o), o]));
+  const unique = new Map([...outpoints, ...(live.chain.fundingInputs ?? [])].map((o) => [outpointKey(o), o]));
   return { outpoints: [...unique.values()], txids: [live.spec.funding.txid] };
 };
 
@@ -40,7 +40,7 @@ export const onChain = (live: Live, event: ChainEvent): Live => {
 const fundedBy = (live: Live, tx: ConfirmedTx, height: number): Partial<ChainView> => {
   const expected = fundingPrevout(live.spec);
   const output = tx.outputs[live.spec.funding.vout];
-  if (output?.script === expected.script && output.amount === expected.amount) return { fundingHeight: height, everFunded: true };
+  if (output?.script === expected.script && output.amount === expected.amount) return { fundingHeight: height, everFunded: true, fundingInputs: tx.inputs };
   return { badFunding: output?.script === expected.script ? 'the funding output has another amount' : 'the funding output does not pay to all members' };
 };
 
@@ -48,16 +48,34 @@ export const depthOf = (live: Live, height: number): number => live.chain.tip - 
 
 /** Where the factory's one output on chain is. */
 export type FundingStatus =
-  | { readonly kind: 'unconfirmed' }
+  /** `rival`: a transaction in a block that spends what the funding transaction needs. */
+  | { readonly kind: 'unconfirmed'; readonly rival?: { readonly txid: Txid; readonly depth: number } }
   | { readonly kind: 'confirmed'; readonly depth: number }
   | { readonly kind: 'spent'; readonly by: 'tree' | 'distribution' | 'close' | 'unknown'; readonly txid: Txid; readonly depth: number };
 
 export const fundingStatus = (live: Live): FundingStatus => {
   const spend = live.chain.spends[outpointKey(live.spec.funding)];
   if (spend) return { kind: 'spent', by: spender(live, spend.by), txid: spend.by, depth: depthOf(live, spend.height) };
-  if (live.chain.fundingHeight === undefined) return { kind: 'unconfirmed' };
+  if (live.chain.fundingHeight === undefined) return unconfirmed(live);
   return { kind: 'confirmed', depth: depthOf(live, live.chain.fundingHeight) };
 };
+const unconfirmed = (live: Live): FundingStatus => {
+  const spends = (live.chain.fundingInputs ?? []).flatMap((o) => live.chain.spends[outpointKey(o)] ?? []);
+  const rival = spends.find((s) => s.by !== live.spec.funding.txid);
+  return { kind: 'unconfirmed', ...(rival && { rival: { txid: rival.by, depth: depthOf(live, rival.height) } }) };
+};
+
+/** Blocks, with its own, until a transaction that excludes the funding transaction is taken for final. */
+export const RIVAL_DEPTH = 6;
+
+/** Why there is no factory and never will be; undefined while there may be one. Like all of this it may turn with the chain. */
+export const voidReason = (live: Live): string | undefined => {
+  if (live.chain.badFunding !== undefined) return live.chain.badFunding;
+  const funding = fundingStatus(live);
+  if (funding.kind !== 'unconfirmed' || !funding.rival || funding.rival.depth < Math.max(RIVAL_DEPTH, live.spec.terms.minDepth)) return undefined;
+  return `the funding transaction’s coins were spent by ${funding.rival.txid}`;
+};
+
 const spender = (live: Live, by: Txid): 'tree' | 'distribution' | 'close' | 'unknown' => {
   if (by === rootOf(live).signable.txid) return 'tree';
   if (by === distributionOf(live).signable.txid) return 'distribution';
@@ -94,7 +112,7 @@ export const branchStatus = (live: Live, branch: Branch): BranchStatus => {
 };
 
 /** Architecture 11's names, and `closing` while a cooperative close is under way. */
-export type LiveState = 'funding' | 'active' | 'dying' | 'settling' | 'closing' | 'exiting' | 'distributed' | 'closed';
+export type LiveState = 'aborted' | 'funding' | 'active' | 'dying' | 'settling' | 'closing' | 'exiting' | 'distributed' | 'closed';
 
 export const liveState = (live: Live, closing: boolean): LiveState => {
   const funding = fundingStatus(live);
@@ -104,6 +122,7 @@ export const liveState = (live: Live, closing: boolean): LiveState => {
     if (funding.by === 'distribution') return 'distributed';
     return everyoneHasLeft(live) ? 'closed' : 'exiting';
   }
+  if (voidReason(live) !== undefined) return 'aborted';
   if (funding.kind === 'unconfirmed' || funding.depth < spec.terms.minDepth) return 'funding';
   if (Object.keys(live.exits).length > 0) return 'exiting';
   if (closing || live.close) return 'closing';

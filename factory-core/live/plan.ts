@@ -7,7 +7,7 @@ import type { Script } from '../../blip/brands.js';
 import { spendableFrom } from '../exit-plan.js';
 import type { Effect } from '../protocol/effects.js';
 import { prevoutOf } from '../transactions.js';
-import { branchStatus, fundingStatus } from './custody.js';
+import { branchStatus, fundingStatus, voidReason } from './custody.js';
 import { closeOf, distributionOf, exitPath, leafOf, outpointKey, rootOf, stockOutpoint } from './paths.js';
 import type { Branch, Live } from './state.js';
 
@@ -80,13 +80,17 @@ export const sweeps = (live: Live, destination: Script): Effect[] =>
   });
 
 /**
- * The channels under a factory that has ended by close or distribution can never be published: close them in the node,
- * once that is deep enough.
+ * The channels under a factory that has ended by close or distribution, or that never came to be, can never be published:
+ * close them in the node, once that is deep enough.
  */
 export const retire = (live: Live): { readonly live: Live; readonly effects: Effect[] } => {
-  const funding = fundingStatus(live);
-  if (live.retired || funding.kind !== 'spent' || (funding.by !== 'close' && funding.by !== 'distribution')) return { live, effects: [] };
-  if (funding.depth < live.spec.terms.minDepth) return { live, effects: [] };
+  if (live.retired || !isOver(live)) return { live, effects: [] };
   const effects = live.branches.map(({ peer, channelId }) => ({ kind: 'retire_channel' as const, peer, channelId }));
   return { live: { ...live, retired: true }, effects };
+};
+
+const isOver = (live: Live): boolean => {
+  const funding = fundingStatus(live);
+  if (funding.kind !== 'spent') return voidReason(live) !== undefined;
+  return (funding.by === 'close' || funding.by === 'distribution') && funding.depth >= live.spec.terms.minDepth;
 };

@@ -2,7 +2,7 @@
  * A factory whose funding transaction is out: the same for both roles. Everything that must be done about it follows
  * from this, the chain's state within it, and the height, so a crash loses nothing: it is planned anew with every block.
  */
-import type { ChannelId, NodeId, SchnorrSignature, Script, Txid } from '../../blip/brands.js';
+import type { ChannelId, NodeId, Outpoint, SchnorrSignature, Script, Txid } from '../../blip/brands.js';
 import type { CloseOutput } from '../../blip/messages.js';
 import type { FactorySpec } from '../model.js';
 
@@ -22,6 +22,11 @@ export interface ChainView {
   readonly fundingHeight?: number;
   /** The funding transaction has been in a block, if only in one that was reorganised away: from here on nobody calls it off. */
   readonly everFunded: boolean;
+  /**
+   * What the funding transaction spends: the coordinator chose it, a member learns it from the first block that has the
+   * transaction. Once another transaction has spent one of them, and stays, there can be no factory.
+   */
+  readonly fundingInputs?: readonly Outpoint[];
   /** The funding transaction is in a block and does not pay what it should: this factory never was one. */
   readonly badFunding?: string;
   /** `txid:vout` → the transaction that spent it. */

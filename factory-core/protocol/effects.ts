@@ -86,6 +86,9 @@ const DURABLE: Readonly<Record<DurableEffect['kind'], true>> = {
   retire_channel: true,
   send_funding: true,
 };
+/** Every kind, for tests that must leave none out. */
+export const DURABLE_KINDS = Object.keys(DURABLE) as readonly DurableEffect['kind'][];
+
 /** Giving back what an attempt took is wanted whatever becomes of later attempts: it is never cancelled. */
 const CLEANUP: ReadonlySet<Effect['kind']> = new Set(['release_funding', 'discard_channels', 'retire_channel']);
 export const isCancellable = (effect: Effect): boolean => isDurable(effect) && !CLEANUP.has(effect.kind);
@@ -133,6 +136,7 @@ export type Event =
 
 export interface ConfirmedTx {
   readonly txid: Txid;
+  readonly inputs: readonly Outpoint[];
   readonly outputs: readonly { readonly amount: Sat; readonly script: Script }[];
 }
 export interface Spend {
@@ -145,7 +149,7 @@ export type ChainEvent =
       readonly height: number;
       /** Watched outputs spent in this block. */
       readonly spends: readonly Spend[];
-      /** Watched transactions in this block, with their outputs: a txid alone does not say what it pays to whom. */
+      /** Watched transactions in this block, whole: a txid alone does not say what it pays to whom. */
       readonly confirmed: readonly ConfirmedTx[];
     }
   | { readonly type: 'block_disconnected'; readonly height: number };

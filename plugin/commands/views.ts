@@ -1,6 +1,6 @@
 /** Factories as commands show them. */
 import type { Msat, NodeId } from '../../blip/brands.js';
-import { branchStatus, depthOf, fundingStatus, liveState, type BranchStatus } from '../../factory-core/live/custody.js';
+import { branchStatus, depthOf, fundingStatus, liveState, voidReason, type BranchStatus } from '../../factory-core/live/custody.js';
 import { channelOutpoint, exitPath, outpointKey } from '../../factory-core/live/paths.js';
 import type { Branch, Live } from '../../factory-core/live/state.js';
 import { exitCost, factoryEarlyWarningTime } from '../../factory-core/exit-plan.js';
@@ -141,7 +141,7 @@ const liveView = (state: LiveState, around: Surroundings): JsonObject => {
       vout: spec.funding.vout,
       amount_msat: spec.fundingAmount * 1000n,
       status: funding.kind,
-      ...(chain.badFunding === undefined ? {} : { problem: chain.badFunding }),
+      ...fundingProblem(live),
       ...(funding.kind === 'unconfirmed' ? {} : { depth: funding.depth }),
       ...(funding.kind === 'spent' ? { spent_by: funding.by, spending_txid: funding.txid } : {}),
     },
@@ -150,6 +150,13 @@ const liveView = (state: LiveState, around: Surroundings): JsonObject => {
     exit: exitView(live, around.feerates),
     pending: livePending(state, around),
   };
+};
+
+const fundingProblem = (live: Live): JsonObject => {
+  const funding = fundingStatus(live);
+  const rival = funding.kind === 'unconfirmed' ? funding.rival : undefined;
+  const problem = voidReason(live) ?? (rival && `a transaction that spends its coins, ${rival.txid}, is ${rival.depth} blocks deep`);
+  return problem === undefined ? {} : { problem };
 };
 
 const memberView = (live: Live, branch: Branch, around: Surroundings): JsonObject => {

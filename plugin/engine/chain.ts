@@ -10,14 +10,14 @@ import { liveOf } from './factory.js';
 
 /** What of the chain concerns us, kept as one object while nothing changes (the follower relies on it). */
 export class Watch {
-  private readonly perLive = new WeakMap<Live['branches'], ReturnType<typeof watched>>();
+  private readonly perLive = new WeakMap<object, ReturnType<typeof watched>>();
   private last: { readonly key: readonly unknown[]; readonly set: WatchSet } = { key: [], set: { outpoints: [], txids: [], scripts: [] } };
 
   constructor(private readonly engine: Engine) {}
 
   set(): WatchSet {
     const lives = this.engine.all().flatMap(({ state }) => liveOf(state) ?? []);
-    const key = lives.map((live) => live.branches);
+    const key = lives.map(partsOf);
     const same = key.length === this.last.key.length && key.every((k, i) => k === this.last.key[i]);
     if (!same) {
       const all = lives.map((live) => this.of(live));
@@ -30,13 +30,16 @@ export class Watch {
   }
 
   of(live: Live): ReturnType<typeof watched> {
-    const known = this.perLive.get(live.branches);
+    const known = this.perLive.get(partsOf(live));
     if (known) return known;
     const fresh = watched(live);
-    this.perLive.set(live.branches, fresh);
+    this.perLive.set(partsOf(live), fresh);
     return fresh;
   }
 }
+
+/** What the watched outputs depend on: it changes at most once, when a member learns what its funding transaction spends. */
+const partsOf = (live: Live): object => live.chain.fundingInputs ?? live.branches;
 
 /** One block's meaning for every factory, stored together with the position in the chain. */
 export const consume = (engine: Engine, watch: Watch, event: ChainEvent): void => {

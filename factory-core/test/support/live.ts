@@ -40,7 +40,7 @@ export const liveFactory = (role: 'coordinator' | 'member', options: FactoryOpti
   };
   const { amount, script } = fundingPrevout(spec);
   const outputs = Array.from({ length: spec.funding.vout + 1 }, () => ({ amount, script }));
-  const funded = onChain(fresh, { type: 'block_connected', height: spec.startHeight + 1, spends: [], confirmed: [{ txid: spec.funding.txid, outputs }] });
+  const funded = onChain(fresh, { type: 'block_connected', height: spec.startHeight + 1, spends: [], confirmed: [{ txid: spec.funding.txid, inputs: [], outputs }] });
   return { ...funded, chain: { ...funded.chain, tip: spec.startHeight + DEPTH } };
 };
 

@@ -72,9 +72,10 @@ const soak = async (world: World): Promise<readonly Line[]> => {
   }
   say('time is up: everything is settled');
   await settle(world, ledger);
-  const { payments, late } = await traffic.outcome();
+  const { payments, late, abandoned } = await traffic.outcome();
   ledger.payments.push(...payments);
   if (late > 0) say(`${late} payments arrived although their payer had given them up`);
+  if (abandoned > 0) say(`${abandoned} payments are recorded as pending by a payer that was killed before it made their HTLC`);
   tally.add('arrived', payments.length);
   return audit(world, ledger);
 };

@@ -16,6 +16,11 @@ export const settle = async (world: World, ledger: Ledger): Promise<void> => {
   for (const node of cluster.nodes) if (!node.running) await node.resume();
   await Promise.all([...clients, outsider].map((node) => node.connect(lsp)));
   await drained(cluster.nodes, 120_000).catch((error: unknown) => world.tally.error(reasonOf(error)));
+  // A closed factory's channels are retired once the close is confirmed, by both sides together: that takes a moment.
+  for (const node of [lsp, ...clients]) {
+    const retired = async (): Promise<boolean> => (await node.channels()).every((c) => !c.private || c.state !== 'CHANNELD_NORMAL');
+    await node.waitFor('its factories’ channels to be retired', retired, { interval: 500 }).catch((error: unknown) => world.tally.error(reasonOf(error)));
+  }
   for (let blocks = 0; blocks < BLOCKS; blocks += 1) {
     const mempool = await bitcoind.call('getrawmempool');
     // Reading the whole chain and all wallets takes its time: not after every block.

@@ -6,7 +6,7 @@ import type { Live } from '../live/state.js';
 import type { Event, Step } from '../protocol/effects.js';
 import { step } from '../protocol/effects.js';
 import { present, withAt } from '../protocol/present.js';
-import { abort, base, memberIndex, sendTo } from './ceremony.js';
+import { abort, base, forget, memberIndex, sendTo } from './ceremony.js';
 import type { Arming, CoordinatorLive, CoordinatorState, Env, Opening, SignedLeaf } from './state.js';
 
 export const beginArming = (from: Opening, leaves: readonly SignedLeaf[], env: Env): Step<Arming> => {
@@ -22,6 +22,7 @@ export const beginArming = (from: Opening, leaves: readonly SignedLeaf[], env: E
     exits: {},
     retired: false,
   };
+  forget(from, env);
   const state: Arming = { ...base(from), phase: 'arming', members, spec, reserved, live, armed: members.map(() => false) };
   return step(state, [
     ...live.branches.map((branch) => {

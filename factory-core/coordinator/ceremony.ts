@@ -74,7 +74,7 @@ export const attemptKey = (state: { readonly request: { readonly instanceId: str
 export const leafKey = (state: Parameters<typeof attemptKey>[0], index: number): string => `${attemptKey(state)}/leaf/${String(index)}`;
 
 /** No nonce of an attempt outlives it. */
-const forget = (state: Creating, env: Env): void => {
+export const forget = (state: Creating, env: Env): void => {
   env.signer.drop(attemptKey(state));
   if (state.phase === 'opening') state.leaves.forEach((_, i) => env.signer.drop(leafKey(state, i)));
 };

@@ -34,16 +34,13 @@ const timerName = (state: Opening, index: number): string =>
   `${String(state.attempt)}/leaf/${String(index)}/${present(state.leaves[index]).step}`;
 
 /** What client `index` is to be told in its present step; nothing while CLN works. */
-const outstanding = (state: Opening, index: number, env?: Env): FactoryMessage | undefined => {
+const outstanding = (state: Opening, index: number): FactoryMessage | undefined => {
   const leaf = present(state.leaves[index]);
   switch (leaf.step) {
     case 'intent':
       return { type: 'open_intent', channelInFactory: channelInFactory(state), fundingAmount: present(state.spec.roster[index]).capacity };
-    case 'signing': {
-      if (!env) return undefined;
-      const nonce = env.signer.nonce(leafKey(state, index), coordinatorLeaf(state, index, leaf.channelScript));
-      return { type: 'leaf', channelScript: leaf.channelScript, nonce };
-    }
+    case 'signing':
+      return { type: 'leaf', channelScript: leaf.channelScript, nonce: leaf.nonce };
     case 'storing':
       return { type: 'leaf_signature', signature: leaf.signature };
     case 'auditing':
@@ -63,8 +60,8 @@ const channelInFactory = (state: Opening) =>
   });
 
 /** The effects of having entered a step: the message, if any, and a deadline. */
-const moved = (state: Opening, index: number, env?: Env): Effect[] => {
-  const message = outstanding(state, index, env);
+const moved = (state: Opening, index: number): Effect[] => {
+  const message = outstanding(state, index);
   const { nodeId } = present(state.members[index]);
   return [
     ...(message ? [sendTo(nodeId, state.attempt, message)] : []),
@@ -84,7 +81,7 @@ export const onOpening = (state: Opening, event: Event, env: Env): Step<Coordina
     case 'open_started':
       return event.attempt === state.attempt ? onStarted(state, event.member, event.script, env) : step(state);
     case 'open_completed':
-      return event.attempt === state.attempt ? onCompleted(state, event.member, event.channelId, env) : step(state);
+      return event.attempt === state.attempt ? onCompleted(state, event.member, event.channelId) : step(state);
     case 'open_failed': {
       const member = state.members[event.member];
       if (event.attempt !== state.attempt || !member) return step(state);
@@ -92,7 +89,7 @@ export const onOpening = (state: Opening, event: Event, env: Env): Step<Coordina
     }
     case 'peer_connected': {
       const index = memberIndex(state.members, event.peer);
-      const message = index < 0 ? undefined : outstanding(state, index, env);
+      const message = index < 0 ? undefined : outstanding(state, index);
       return step(state, message ? [sendTo(event.peer, state.attempt, message)] : []);
     }
     case 'timeout': {
@@ -121,7 +118,7 @@ const onMessage = (state: Opening, index: number, message: FactoryMessage, env: 
       ...moved(next, index),
     ]);
   }
-  if (leaf.step === 'signing' && message.type === 'leaf_partial') return onPartial(state, index, leaf.channelScript, message, env);
+  if (leaf.step === 'signing' && message.type === 'leaf_partial') return onPartial(state, index, leaf, message, env);
   if (leaf.step === 'storing' && message.type === 'leaf_stored') {
     const next = at(state, index, { ...leaf, step: 'completing' });
     return step(next, [
@@ -143,15 +140,16 @@ const onMessage = (state: Opening, index: number, message: FactoryMessage, env: 
 
 const onStarted = (state: Opening, index: number, script: Script, env: Env): Step<CoordinatorState> => {
   if (state.leaves[index]?.step !== 'starting') return step(state);
-  const next = at(state, index, { step: 'signing', channelScript: script });
-  return step(next, moved(next, index, env));
+  const nonce = env.signer.nonce(leafKey(state, index), coordinatorLeaf(state, index, script));
+  const next = at(state, index, { step: 'signing', channelScript: script, nonce });
+  return step(next, moved(next, index));
 };
 
 /** The leaf's two signers: this node and the client. It sent nonce and partial signature at once. */
 const onPartial = (
   state: Opening,
   index: number,
-  channelScript: Script,
+  { channelScript, nonce }: Extract<LeafProgress, { step: 'signing' }>,
   message: Extract<FactoryMessage, { type: 'leaf_partial' }>,
   env: Env,
 ): Step<CoordinatorState> => {
@@ -160,7 +158,8 @@ const onPartial = (
   const { nodeId } = present(state.members[index]);
   let signature: SchnorrSignature;
   try {
-    const aggregate = aggregateNonces([env.signer.nonce(key, leaf), message.nonce]);
+    if (env.signer.nonce(key, leaf) !== nonce) throw new MusigError('nonce_absent', 'the nonce that was sent is gone');
+    const aggregate = aggregateNonces([nonce, message.nonce]);
     signature = aggregatePartials(leaf, aggregate, [env.signer.sign(key, leaf, aggregate), message.partial]);
   } catch (error) {
     if (!(error instanceof MusigError) || isOwnNonceLost(error)) throw error;
@@ -168,16 +167,15 @@ const onPartial = (
   }
   // With two signers, one of them us, a signature that does not verify has one possible culprit.
   if (!verifyFinal(leaf, signature)) return evict(state, [{ nodeId, reason: 'sent a bad partial signature for its leaf' }], env);
-  env.signer.drop(key);
   const next = at(state, index, { step: 'storing', channelScript, signature });
   return step(next, moved(next, index), { signOnce: [signOnceOf(leaf)] });
 };
 
-const onCompleted = (state: Opening, index: number, channelId: ChannelId, env: Env): Step<CoordinatorState> => {
+const onCompleted = (state: Opening, index: number, channelId: ChannelId): Step<CoordinatorState> => {
   const leaf = state.leaves[index];
   if (leaf?.step !== 'completing') return step(state);
   const next = at(state, index, { ...leaf, step: 'auditing', channelId });
-  return step(next, moved(next, index, env));
+  return step(next, moved(next, index));
 };
 
 const onReady = (state: Opening, env: Env): Step<CoordinatorState> => {

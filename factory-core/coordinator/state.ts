@@ -105,7 +105,8 @@ export interface Signing extends Common {
 export type LeafProgress =
   | { readonly step: 'intent' }
   | { readonly step: 'starting' }
-  | { readonly step: 'signing'; readonly channelScript: Script }
+  /** `nonce` is this node's: what the client signs is for this one, and no other. */
+  | { readonly step: 'signing'; readonly channelScript: Script; readonly nonce: PublicNonce }
   | { readonly step: 'storing'; readonly channelScript: Script; readonly signature: SchnorrSignature }
   | { readonly step: 'completing'; readonly channelScript: Script; readonly signature: SchnorrSignature }
   | { readonly step: 'auditing'; readonly channelScript: Script; readonly signature: SchnorrSignature; readonly channelId: ChannelId }

@@ -9,6 +9,7 @@ const schedule = (codec: boolean): fc.Arbitrary<Schedule> => fc.record({
   clients: fc.oneof({ weight: 8, arbitrary: fc.integer({ min: 2, max: 4 }) }, { weight: 1, arbitrary: fc.integer({ min: 5, max: 12 }) }),
   spare: fc.integer({ min: 0, max: 2 }),
   deep: fc.boolean(),
+  short: fc.boolean(),
   stage: fc.constantFrom(...STAGES),
   liar: fc.constantFrom('nobody', 'nobody', 'coordinator', 'client'),
   vanishes: fc.boolean(),

@@ -36,13 +36,15 @@ export class Cln {
   private readonly openings = new Map<NodeId, Script>();
   readonly channels: SimChannel[] = [];
   private scripts = 0;
-  /** Whether the coordinator's node now does something else than it says: another funding, a push. */
-  lies: () => boolean = () => false;
 
-  /** @param connected whether a client's connection stands */
+  /**
+   * @param connected whether a client's connection stands
+   * @param lies whether the coordinator's node now does something else than it says: another funding, a push
+   */
   constructor(
     private readonly coordinator: NodeId,
     private readonly connected: (client: NodeId) => boolean,
+    private readonly lies: () => boolean,
   ) {}
 
   at(node: NodeId): readonly SimChannel[] {

@@ -1,6 +1,7 @@
 /** What must always hold, whoever crashes or lies (architecture 12): checked while the world runs. */
 import type { NodeId, Outpoint, Txid } from '../../../blip/brands.js';
 import type { FactoryMessage } from '../../../blip/messages.js';
+import { fundingStatus } from '../../live/custody.js';
 import { distributionOf, exitPath } from '../../live/paths.js';
 import type { Branch, Live } from '../../live/state.js';
 import type { Signable, SignedTx } from '../../model.js';
@@ -9,6 +10,7 @@ import { present } from '../../protocol/present.js';
 import { buildLeaf, fundingRequirement, pathOf, slotAmount } from '../../transactions.js';
 import { treeOf } from '../../tree-of.js';
 import { outpointText } from './chain.js';
+import type { SimChannel } from './cln.js';
 import type { Host } from './host.js';
 import type { FactoryState } from './store.js';
 import type { World } from './world.js';
@@ -108,6 +110,34 @@ export class Oracle {
     this.expect(verifyFinal(signable, signature), `${who}: the signature of a ${signable.purpose} does not verify`);
   }
 
+  /** What an honest node publishes is signed, spends what is there, and keeps all of it. */
+  publishing(from: Host, tx: SignedTx): void {
+    if (!this.world.isHonest(from)) return;
+    this.checkSigned(`${from.name} publishes`, tx);
+    const { outpoint, amount, script } = tx.signable.tx.prevout;
+    const spent = this.world.chain.output(outpoint);
+    this.expect(!spent || (spent.amount === amount && spent.script === script), `${from.name} publishes a ${tx.signable.purpose} of another output`);
+  }
+  /** HTLCs only over a factory that is on chain, as it should be (architecture 5, 12.2). */
+  carrying(host: Host, live: Live): void {
+    const required = fundingRequirement(live.spec);
+    const output = this.world.chain.output(live.spec.funding);
+    // A node may be behind with a reorganisation; the output is then where it was.
+    this.expect(!output || (output.script === required.script && output.amount === required.amount), `${host.name} takes HTLCs in a factory that is none`);
+  }
+  /** A balance that has been told or signed for stays, as long as the close may confirm. */
+  balanceChanges(channel: SimChannel): void {
+    for (const id of [channel.opener, channel.fundee]) {
+      const host = this.world.host(id);
+      const { state } = host;
+      if (!this.world.isHonest(host) || state?.phase !== 'live') continue;
+      const step = state.closing?.progress.step;
+      this.expect(step === undefined || step === 'draining', `the balance of ${host.name} changes while it is ${String(step)}`);
+      const over = fundingStatus(state.live).kind === 'spent';
+      this.expect(!state.live.close || over, `the balance of ${host.name} changes after a close was agreed`);
+    }
+  }
+
   /** The coordinator is about to publish the funding transaction (architecture 5.6). */
   funding(funding: Outpoint): void {
     const { coordinator } = this.world;
@@ -141,6 +171,11 @@ export class Oracle {
       const state = world.coordinatorState;
       this.expect(state === undefined || state.phase === 'live' || state.phase === 'aborted', `the coordinator is still ${String(state?.phase)}`);
       if (state?.phase === 'aborted') this.expect(state.reason.length > 0, 'aborted without a reason');
+      for (const { nodeId, reason } of state?.excluded ?? []) {
+        // Architecture 12.14.
+        const blamed = /bad partial|invalid nonce|expected \d/.test(reason);
+        this.expect(!blamed || !world.isHonest(world.host(nodeId)), `${world.host(nodeId).name} is blamed: ${reason}`);
+      }
       this.expect(world.wallet.reservedCount === 0, `${String(world.wallet.reservedCount)} coins are still reserved`);
     }
     const lives = new Set<Txid>();

@@ -22,6 +22,8 @@ export interface Schedule {
   /** How many may be lost. */
   readonly spare: number;
   readonly deep: boolean;
+  /** A factory that expires within the hour. */
+  readonly short: boolean;
   /** How far things have gone, undisturbed, before the bytes begin. */
   readonly stage: (typeof STAGES)[number];
   /** Who lies: nobody, the coordinator, or a client. */
@@ -58,9 +60,11 @@ export const simulate = (schedule: Schedule): Ending => {
 
 const describe = ({ bytes, ...rest }: Schedule): string => `${JSON.stringify(rest)}, bytes ${Buffer.from(bytes).toString('hex')}`;
 
+/** In blocks. */
+const SHORT = { activeBlocks: 20, dyingBlocks: 10, settlingBlocks: 20 } as const;
 const COINS = { plenty: undefined, 'one coin': [2_000_000n], 'same change': undefined, empty: [10_000n] } as const;
 
-const worldOf = ({ clients, spare, deep, liar, wallet, codec }: Schedule): World => {
+const worldOf = ({ clients, spare, deep, short, liar, wallet, codec }: Schedule): World => {
   const coins = COINS[wallet];
   return new World({
     clients: Array.from({ length: clients }, (_, i) => ({ ...CLIENT, stock: i % 2 === 0 ? 1_000n : 0n })),
@@ -68,6 +72,7 @@ const worldOf = ({ clients, spare, deep, liar, wallet, codec }: Schedule): World
     ...(deep ? { fanouts: [2, 2, 2, 2] } : {}),
     ...(coins ? { coins } : {}),
     codec,
+    ...(short ? { terms: SHORT } : {}),
     sameChange: wallet === 'same change',
     dishonest: liar === 'nobody' ? [] : [liar === 'client' ? 'client 0' : 'coordinator'],
   });
@@ -77,7 +82,7 @@ const run = (world: World, schedule: Schedule): void => {
   const choices = new Choices(schedule.bytes);
   advanceTo(world, schedule.stage);
   world.tamper = byzantine(world, choices);
-  world.cln.lies = () => !world.isHonest(world.coordinator) && choices.left > 0 && choices.next() > 200;
+  world.lies = () => !world.isHonest(world.coordinator) && choices.left > 0 && choices.next() > 200;
   world.note('— chaos —');
   while (choices.left > 0) turn(world, choices);
   world.note('— calm —');
@@ -141,7 +146,7 @@ const fault = (world: World, choices: Choices, kind: number): void => {
     const [to, from] = choices.below(2) === 0 ? [world.coordinator, member()] : [member(), world.coordinator];
     const packet = choices.pick(world.network.past(from.id, to.id));
     if (packet && to.up && world.network.isConnected(to.isCoordinator ? from.id : to.id)) world.arrive(from, to, packet);
-  } else if (kind < 46) world.mine(1 + choices.below(4));
+  } else if (kind < 46) world.mine(choices.below(4) === 0 ? 25 : 1 + choices.below(4));
   else if (kind < 49) reorganise(world, choices);
   else if (kind < 51) {
     const job = world.coordinator.runningJobs.find((j) => j.effect.kind === 'open_complete');
@@ -180,15 +185,17 @@ const htlc = (world: World, choices: Choices): void => {
   const amount = (has * BigInt(choices.next())) / 256n;
   const ends = [world.host(channel.fundee), world.host(channel.opener)];
   // The sender's node may try; the hook of the receiver's plugin answers. Both are down, or both up, with their plugin.
-  if (amount > 0n && ends.every((h) => h.up && mayCarry(h, channel))) channel.htlc = { from: fromClient ? channel.fundee : channel.opener, amount };
+  if (amount > 0n && ends.every((h) => h.up && mayCarry(world, h, channel))) channel.htlc = { from: fromClient ? channel.fundee : channel.opener, amount };
 };
 const usable = (world: World, channel: SimChannel): boolean =>
   world.network.isConnected(channel.fundee) && !channel.frozen && [...channel.open.values()].every((x) => x) && !world.chain.spenderOf(channel.funding);
-const mayCarry = (host: Host, channel: SimChannel): boolean => {
+const mayCarry = (world: World, host: Host, channel: SimChannel): boolean => {
   const state = host.state;
   if (state?.phase !== 'live') return false;
   const branch = state.live.branches.find((b) => b.channelId === channel.id);
-  return branch !== undefined && mayCarryHtlcs(state.live, branch, state.closing !== undefined);
+  const may = branch !== undefined && mayCarryHtlcs(state.live, branch, state.closing !== undefined);
+  if (may) world.oracle.carrying(host, state.live);
+  return may;
 };
 
 const lieOutOfTurn = (world: World, choices: Choices): void => {
@@ -201,6 +208,7 @@ const lieOutOfTurn = (world: World, choices: Choices): void => {
 /** Nothing goes wrong from here on, and everything must have an end. */
 const calm = (world: World, { vanishes }: Schedule): void => {
   world.tamper = undefined;
+  world.lies = () => false;
   for (const h of world.hosts) {
     h.failing = 0;
     h.fuse = undefined;

@@ -42,6 +42,8 @@ export type Tamper = (from: Host, to: NodeId, envelope: FactoryEnvelope) => read
 const HELLO = { hello: true } as const;
 const BASE_HEIGHT = 800_000;
 const MANY_BLOCKS = 20;
+/** Where the funding goes if the coordinator cheats. */
+const NOBODYS_SCRIPT = script(`5120${'ee'.repeat(32)}`);
 
 export interface Action {
   readonly label: string;
@@ -60,6 +62,8 @@ export class World {
   readonly request: CreateRequest;
   readonly oracle: Oracle;
   tamper: Tamper | undefined;
+  /** Whether the coordinator's node and wallet now do something else than they say. */
+  lies: () => boolean = () => false;
   /** Whether HTLCs settle by themselves, sooner or later. */
   htlcsSettle = true;
   /** Messages sent, by type, for tests. */
@@ -75,7 +79,7 @@ export class World {
     if (lsp === undefined) throw new Error('no coordinator');
     this.wallet = new Wallet(this.chain, options.coins ?? Array.from({ length: 12 }, () => 1_000_000_000n), options.sameChange ?? false);
     this.network = new Network(lsp, clients);
-    this.cln = new Cln(lsp, (c) => this.network.isConnected(c));
+    this.cln = new Cln(lsp, (c) => this.network.isConnected(c), () => this.lies());
     const outside = this.outside();
     const hosts = identities.map((identity) => new Host(identity, lsp, outside));
     const [first, ...rest] = hosts;
@@ -129,8 +133,8 @@ export class World {
         this.send(from, to, { header: { instanceId: this.instanceId, attempt }, message });
       },
       broadcast: (from, { tx, why }) => {
-        const { signable, signature } = tx;
-        if (!verifyFinal(signable, signature)) this.oracle.violated(`${from.name} publishes a ${signable.purpose} whose signature does not verify`);
+        const { signable } = tx;
+        this.oracle.publishing(from, tx);
         const result = this.chain.submit({
           txid: signable.txid,
           what: `${signable.purpose} (${why})`,
@@ -280,7 +284,7 @@ export class World {
       }
       case 'prepare_funding': {
         const { attempt } = effect;
-        const prepared = this.wallet.prepare(effect.coins, effect.script, effect.amount);
+        const prepared = this.wallet.prepare(effect.coins, this.lies() ? NOBODYS_SCRIPT : effect.script, effect.amount);
         return prepared ? { type: 'funding_prepared', attempt, ...prepared } : { type: 'funding_failed', attempt, reason: 'a coin is gone' };
       }
       case 'release_funding':
@@ -349,6 +353,7 @@ export class World {
   settleHtlc(channel: SimChannel): void {
     const { htlc } = channel;
     if (!htlc) return;
+    this.oracle.balanceChanges(channel);
     channel.balance += htlc.from === channel.fundee ? -htlc.amount : htlc.amount;
     channel.htlc = undefined;
   }

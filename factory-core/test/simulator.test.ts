@@ -18,7 +18,7 @@ const schedules = Number(process.env['SIM_SCHEDULES'] ?? 2_000);
 describe('simulator', () => {
   test(`${String(schedules)} schedules`, () => {
     const report = checkSchedules(schedules, false, process.env['SIM_SEED']);
-    process.stderr.write(`${report}\n`);
-    expect(report).toBeTruthy();
+    expect(report).toMatch(/schedules/);
+    if (process.env['SIM_SCHEDULES'] !== undefined) process.stderr.write(`${report}\n`);
   }, 24 * 3_600_000);
 });

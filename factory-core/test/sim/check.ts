@@ -24,9 +24,7 @@ export const checkSchedules = (runs: number, codec: boolean, seed?: string): str
   const began = Date.now();
   fc.assert(
     fc.property(schedule(codec), (s) => {
-      const t = Date.now();
       const ending = simulate(s);
-      if (Date.now() - t > 300) process.stderr.write(`SLOW ${String(Date.now() - t)} ${JSON.stringify(ending)} ${JSON.stringify({ ...s, bytes: Buffer.from(s.bytes).toString('hex') })}\n`);
       endings.set(ending.phase, (endings.get(ending.phase) ?? 0) + 1);
       actions += ending.actions;
     }),

@@ -181,7 +181,7 @@ describe('the chain', () => {
     await mineUntil(cluster, 'the other to have left', async () => (await memberState(cluster.lsp, factoryId, c2)) === 'left');
     // Those who have left cannot add to this but time.
     for (const gone of [cluster.client(1), c2]) await gone.stop();
-    await cluster.bitcoind.mine(300);
+    await mineSeen(cluster, 300);
     await c0.resume();
     await pluginsSynced(cluster);
     expect(await factoryState(c0, factoryId)).toBe('exiting');

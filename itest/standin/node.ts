@@ -111,7 +111,7 @@ export class Node {
     await this.peers.listen();
     await this.rpc.listen(this.options.string('rpc-file') ?? 'lightning-rpc');
     await this.plugins.configure();
-    if (this.stopped) return;
+    if (this.ended) return;
     this.log.info(`Server started with public key ${this.keys.nodeId}, alias ${this.alias} (color #${this.color}) and lightningd ${this.version}`);
     await this.blocks.start();
     this.payments.start();

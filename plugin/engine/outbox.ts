@@ -81,11 +81,15 @@ export class Outbox {
     const { id, instanceId, effect, abort } = job;
     const over = (): boolean => abort.signal.aborted || this.stopped;
     while (!over()) {
+      this.parts.log('debug', `factory ${instanceId}: ${effect.kind}: begun`);
       const outcome = await this.attempt(job);
       // Cancelled meanwhile: whatever came of it, somebody cleans up after it.
       if (over() || !this.jobs.has(id)) return;
       const refused = outcome.kind === 'done' ? this.finish(job, outcome.event) : outcome.reason;
-      if (refused === undefined) return;
+      if (refused === undefined) {
+        this.parts.log('debug', `factory ${instanceId}: ${effect.kind}: done`);
+        return;
+      }
       job.attempts += 1;
       const delay = Math.min(FIRST_DELAY * 2 ** (job.attempts - 1), LONGEST_DELAY);
       this.parts.log(job.attempts > 5 ? 'unusual' : 'debug', `factory ${instanceId}: ${effect.kind}: ${refused}; again in ${delay} ms`);

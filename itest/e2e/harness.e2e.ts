@@ -22,6 +22,7 @@ describe('the harness, without the plugin', () => {
     const client = cluster().client(0);
     await cluster().openChannel(lsp, client, 1_000_000n, { announce: false });
     await cluster().pay(outsider, client, 300_000_000);
+    await cluster().settled();
     const paid = await cluster().pay(client, outsider, 100_000_000);
     expect(paid.amount_msat).toBe(100_000_000);
     await cluster().settled();

@@ -214,6 +214,8 @@ export class Peers {
   }
 
   private received(peer: Peer, message: JsonObject): void {
+    // What comes while the node stops is the peer's to send again: nothing is stored any more.
+    if (this.node.stopped) return;
     if (this.connected.get(peer.id) !== peer) return;
     try {
       const type = text(message, 't') ?? '';

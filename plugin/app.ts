@@ -62,6 +62,8 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
   const { cltvFinal } = await lightning.config();
   let problem = await rollbackProblem(lightning, store);
   if (problem !== undefined) log('broken', problem);
+  /** An old copy: nothing it has pending is performed and nothing is said to peers, since all of it may be long past. */
+  const watchOnly = problem !== undefined;
   const mirror = new Mirror(lightning, store, (reason) => log('unusual', `the write counter was not mirrored: ${reason}`));
 
   // Engine, outbox and performer need each other; each is called only after all three are there.
@@ -69,8 +71,12 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
     store,
     log,
     bounds: policy,
-    performVolatile: (factory, effect) => performer.volatile(factory, effect),
-    enqueue: (instanceId, id, effect) => outbox.enqueue(instanceId, id, effect),
+    performVolatile: (factory, effect) => {
+      if (!watchOnly || effect.kind !== 'send') performer.volatile(factory, effect);
+    },
+    enqueue: (instanceId, id, effect) => {
+      if (!watchOnly) outbox.enqueue(instanceId, id, effect);
+    },
     cancel: (ids) => outbox.cancel(ids),
   });
   const performer: Performer = new Performer({
@@ -179,10 +185,12 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
         const coordinator = state.role === 'coordinator' ? info.nodeId : state.coordinator;
         engine.adopt({ instanceId, state, revision, signer: await factorySigner(lightning, coordinator, instanceId, random) });
       }
-      engine.onChange(() => mirror.update());
-      guarded(() => engine.broadcast({ type: 'restarted' }));
-      outbox.resume();
-      mirror.update();
+      if (!watchOnly) {
+        engine.onChange(() => mirror.update());
+        guarded(() => engine.broadcast({ type: 'restarted' }));
+        outbox.resume();
+        mirror.update();
+      }
       poll();
       timers.push(setInterval(poll, POLL_MS), setInterval(prune, DAY_MS));
       prune();

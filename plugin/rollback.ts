@@ -7,6 +7,8 @@ import type { Lightning } from './lightning/lightning.js';
 import type { Store } from './store/store.js';
 
 const KEY = ['cln-factory', 'generation'] as const;
+/** In the old copy itself: it goes on counting while it watches, and must not pass for the newest when it has caught up. */
+const MARK = 'rolled_back';
 
 const toHex = (n: number) => hex(n.toString(16).padStart(16, '0'));
 
@@ -14,14 +16,19 @@ const toHex = (n: number) => hex(n.toString(16).padStart(16, '0'));
 export const rollbackProblem = async (ln: Lightning, store: Store): Promise<string | undefined> => {
   const entry = await ln.datastoreGet(KEY);
   const mirrored = entry ? Number.parseInt(entry.value, 16) : 0;
-  if (mirrored <= store.generation()) return undefined;
+  if (mirrored > store.generation() && store.meta(MARK) === undefined) store.setMeta(MARK, `write ${store.generation()}, the node remembered ${mirrored}`);
+  const mark = store.meta(MARK);
+  if (mark === undefined) return undefined;
   return (
-    `the plugin's database is older than the node (write ${store.generation()}, the node remembers ${mirrored}): it was restored from an old copy. ` +
+    `the plugin's database is older than the node (${mark}): it was restored from an old copy. ` +
     'Nothing will be signed; the chain is watched and exits are published. Put the newest copy back, or leave the factories with factory-exit.'
   );
 };
 
-/** Mirrors the counter, one write at a time; a missed one is caught up with by the next. */
+/**
+ * Mirrors the counter, one write at a time; a missed one is caught up with by the next. Not for an old copy: its counter over
+ * the newer one would hide the rollback from the next start.
+ */
 export class Mirror {
   private running = false;
   private written = -1;

@@ -119,6 +119,6 @@ export const nodeCommands = (node: Node): readonly Command[] => [
   { name: 'check', usage: 'command_to_check [parameters]', run: (params, call) => node.commands.check(params, call) },
   command('stop', {}, () => {
     void node.exit(0);
-    return 'Shutdown complete';
+    return { result: 'Shutdown complete' };
   }),
 ];

@@ -122,8 +122,9 @@ export class LightningNode {
     this.daemon = daemon;
     await waitFor(`${this.name} to start`, async () => {
       if (daemon.ended !== undefined) return true;
-      await this.call('getinfo');
-      return true;
+      // It answers before its plugins are ready, which need its answers to become so.
+      const { plugins } = (await this.call('plugin', { subcommand: 'list' })) as { readonly plugins: readonly { readonly active: boolean }[] };
+      return plugins.every(({ active }) => active);
     });
     if (daemon.ended !== undefined) throw new Error(`${this.name} did not start: ${daemon.ended}\n${this.lastWords()}`);
     this.nodeId = (await this.call('getinfo')).id;

@@ -17,6 +17,8 @@ interface Plugin {
   manifest: Manifest | undefined;
   ready: boolean;
   stopping: boolean;
+  /** By its own wish, when it was to start: nobody's failure. */
+  disabled?: boolean;
 }
 
 type Verdict = { readonly kind: 'continue' } | { readonly kind: 'return'; readonly result: Json } | { readonly kind: 'replace'; readonly request: Request };
@@ -196,6 +198,7 @@ export class PluginHost {
       const disable = text(answer, 'disable');
       if (disable !== undefined) {
         plugin.stopping = true;
+        plugin.disabled = true;
         plugin.process.kill(`disabled itself at init: ${disable}`);
         return;
       }
@@ -211,7 +214,7 @@ export class PluginHost {
     this.plugins.splice(this.plugins.indexOf(plugin), 1);
     for (const { name } of manifest?.methods ?? []) this.node.commands.remove(name);
     this.ended.get(process)?.();
-    if (this.shuttingDown || this.node.stopped) {
+    if (this.shuttingDown || this.node.stopped || plugin.disabled === true) {
       log.debug(`Killing plugin: ${reason}`);
       return;
     }

@@ -3,6 +3,7 @@ import { sat, type Msat, type Sat } from '../../blip/brands.js';
 import type { CloseOutput, RosterEntry } from '../../blip/messages.js';
 import type { FactorySpec } from '../model.js';
 import { buildClose, DUST_LIMIT, feeFor } from '../transactions.js';
+import { validatePayoutScript } from '../validate.js';
 import type { Script } from '../../blip/brands.js';
 
 /**
@@ -37,14 +38,34 @@ export const closeProblem = (spec: FactorySpec, member: number, balance: Msat, o
   const entry = spec.roster[member];
   if (!entry) return 'member: not in the roster';
   if (outputs.length < 1 || outputs.length > spec.roster.length + 1) return 'outputs: their number';
-  if (outputs.some((o) => o.amount < DUST_LIMIT)) return 'outputs.amount: below the dust limit';
+  const dust = outputs.findIndex((o) => o.amount < DUST_LIMIT);
+  if (dust >= 0) return `outputs[${String(dust)}].amount: below the dust limit`;
   const total = outputs.reduce((sum, o) => sum + o.amount, 0n);
   const close = total <= spec.fundingAmount ? buildClose(spec, outputs) : undefined;
   if (!close) return 'outputs.amount: more than the factory holds';
   // It must be relayed, or the channels would stay frozen for nothing.
   if (close.fee < feeFor(close.vsize, 1_000)) return 'outputs.amount: the fee is below 1 sat/vB';
+  const stranger = strangerAmong(spec, outputs);
+  if (stranger !== undefined) return stranger;
   const due = payoutOf(balance);
   const own = outputs.filter((o) => o.script === entry.payoutScript).reduce((sum, o) => sum + o.amount, 0n);
   if (own < due) return `outputs: pay this client ${own.toString()} sat, its balance is ${due.toString()}`;
+  return undefined;
+};
+
+/**
+ * Each pays a client, in the roster's order, but the last one, which may be the coordinator's: what goes elsewhere goes past a
+ * client that will refuse, and a script that is not relayed would leave the channels frozen for a close that cannot confirm.
+ */
+const strangerAmong = (spec: FactorySpec, outputs: readonly CloseOutput[]): string | undefined => {
+  let from = 0;
+  for (const [i, { script }] of outputs.entries()) {
+    const field = `outputs[${String(i)}].script`;
+    const at = spec.roster.findIndex((entry, m) => m >= from && entry.payoutScript === script);
+    if (at < 0 && i < outputs.length - 1) return `${field}: not the payout of a client, in the order of the roster`;
+    const problem = validatePayoutScript(script, field);
+    if (problem) return `${problem.field}: ${problem.reason}`;
+    from = at + 1;
+  }
   return undefined;
 };

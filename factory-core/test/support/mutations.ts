@@ -21,7 +21,7 @@ export const leaves = (value: unknown, path = ''): readonly { readonly path: str
   return Object.entries(value).flatMap(([key, item]) => leaves(item, join(path, key, Array.isArray(value))));
 };
 
-const replaceAt = <T>(value: T, at: string, replacement: Leaf, path = ''): T => {
+const replaceAt = <T>(value: T, at: string, replacement: Leaf | readonly unknown[], path = ''): T => {
   if (path === at) return replacement as T;
   if (typeof value !== 'object' || value === null) return value;
   if (Array.isArray(value)) return value.map((item, i) => replaceAt<unknown>(item, at, replacement, `${path}[${i}]`)) as T;
@@ -29,6 +29,9 @@ const replaceAt = <T>(value: T, at: string, replacement: Leaf, path = ''): T => 
 };
 
 const flipped = (hex: string): string => hex.slice(0, -1) + (hex.endsWith('0') ? '1' : '0');
+
+/** Of a MuSig2 nonce, in hex digits. */
+const NONCE_LENGTH = 132;
 
 type Alteration = readonly [what: string, replacement: Leaf, plausible: boolean];
 const alterations = (value: Leaf): readonly Alteration[] => {
@@ -59,10 +62,32 @@ const alterations = (value: Leaf): readonly Alteration[] => {
     ['upper case', value.toUpperCase().replace(/^\d+$/, `${value}A`), false],
     ['not hex', `zz${value.slice(2)}`, false],
     ['another value of its form', flipped(value), true],
+    // Two points, and still two points.
+    ...(value.length === NONCE_LENGTH ? [['its halves exchanged', value.slice(NONCE_LENGTH / 2) + value.slice(0, NONCE_LENGTH / 2), true] as const] : []),
   ];
 };
 
 export const mutationsOf = <T>(data: T): readonly Mutation<T>[] =>
   leaves(data).flatMap(({ path, value }) =>
     alterations(value).map(([what, replacement, plausible]) => ({ path, what, plausible, value: replaceAt(data, path, replacement) })),
+  );
+
+/** All lists below a value, with their paths. */
+const lists = (value: unknown, path = ''): readonly { readonly path: string; readonly value: readonly unknown[] }[] => {
+  if (typeof value !== 'object' || value === null) return [];
+  const inner = Object.entries(value).flatMap(([key, item]) => lists(item, join(path, key, Array.isArray(value))));
+  return Array.isArray(value) ? [{ path, value }, ...inner] : inner;
+};
+
+const listAlterations = (list: readonly unknown[]): readonly (readonly [what: string, replacement: readonly unknown[]])[] => [
+  ['without its last', list.slice(0, -1)],
+  ['without its first', list.slice(1)],
+  ['its last twice', [...list, ...list.slice(-1)]],
+  ...(list.length > 1 ? [['the other way round', [...list].reverse()] as const] : []),
+];
+
+/** Every list altered as a whole. */
+export const listMutationsOf = <T>(data: T): readonly Mutation<T>[] =>
+  lists(data).flatMap(({ path, value }) =>
+    listAlterations(value).map(([what, replacement]) => ({ path, what, plausible: true, value: replaceAt(data, path, replacement) })),
   );

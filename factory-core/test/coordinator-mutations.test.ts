@@ -1,0 +1,64 @@
+/**
+ * Every field of every message a coordinator gets from a member, altered in turn: whoever sent it is out, by name and with the
+ * reason, the factory of the others comes to be, and nothing is signed twice; or the alteration is listed below. Messages and
+ * fields are those of the codec's table, so a new one cannot be forgotten.
+ */
+import { describe, expect, test } from '@jest/globals';
+import { MESSAGE_TYPES, messageSender } from '../../blip/protocol-codec.js';
+import { alterationsOf, assertComplete, endingOf, live, undisturbed, type Scenario } from './support/altered.js';
+import { calledOff, created, createdAndClosed, theClient, theCoordinator, worldWith } from './support/lives.js';
+
+const scenario = (name: string, drive: Scenario['drive']): Scenario => ({ name, drive, world: worldWith('client 1'), liar: theClient, victim: theCoordinator });
+const declined: Scenario['drive'] = (world) => {
+  theClient(world).declines = 'not today';
+  created(world);
+};
+const LIVES = [
+  undisturbed(scenario('a creation and a close', createdAndClosed), (type) => type !== 'abort'),
+  undisturbed(scenario('an invitation that is declined', declined), (type) => type === 'decline'),
+  undisturbed(scenario('a creation that a client leaves', calledOff(theClient)), (type) => type === 'abort'),
+];
+
+test('there is a life for every message a coordinator can get, and every field of it is altered', () => {
+  expect(LIVES.map((l) => l.ending)).toEqual(['closed', 'active', 'funding']);
+  assertComplete(LIVES, MESSAGE_TYPES.filter((type) => messageSender(type) !== 'coordinator'));
+});
+
+/** How the coordinator finds out. The liar says nothing of what it finds out itself. */
+const FOUND: readonly (readonly [field: RegExp, reason: RegExp])[] = [
+  // Its own node refuses a roster that has another key or script than it gave: it has shut itself out.
+  [/^join\.key$/, /^no valid answer to spec within 30 s/],
+  [/^join\.payoutScript$/, /^(join\.payoutScript: must be|no valid answer to spec within 30 s)/],
+  [/^nonces\.nonces/, /^sent (an invalid nonce|\d nonces, expected 2|a bad partial signature for )/],
+  [/^partials\.partials/, /^sent (a bad partial signature for |\d partial signatures, expected 2)/],
+  [/^leaf_partial\./, /^sent a bad partial signature for its leaf/],
+  [/^decline\./, /^declined: /],
+  [/^abort\./, /^aborted: /],
+];
+/** In a close nobody is shut out: it is given up, the sender named; after the partial signatures it stays this very close. */
+const CLOSE_FAILS: readonly (readonly [field: RegExp, reason: RegExp, ending: 'active' | 'closing'])[] = [
+  [/^close_ready\.balance$/, /: says its balance is \d+ msat; this node has/, 'active'],
+  [/^close_nonce\.nonce$/, /: sent (an invalid nonce|a bad partial signature)/, 'active'],
+  [/^close_partial\.partial$/, /: sent a bad partial signature/, 'closing'],
+];
+
+describe.each(LIVES)('$scenario.name', ({ scenario: played, originals }) => {
+  const altered = originals.flatMap((o) => alterationsOf(o).map((a) => [`${o.message.type}.${a.path}`, a.what, a] as const));
+  test.each(altered)('%s: %s', (field, _what, alteration) => {
+    const { world, victim, liar } = live(played, alteration);
+    const state = world.coordinatorState;
+    const close = CLOSE_FAILS.find(([f]) => f.test(field));
+    if (close) {
+      expect(state).toMatchObject({ phase: 'live', excluded: [], closeFailure: expect.stringMatching(close[1]) });
+      expect(state?.phase === 'live' && state.closeFailure?.startsWith(liar.id)).toBe(true);
+      // A nonce of another factor is found out by the partial signature only.
+      expect(['closing', close[2]]).toContain(endingOf(victim));
+      return;
+    }
+    const found = FOUND.find(([f]) => f.test(field));
+    if (!found) throw new Error(`the coordinator goes on with another ${field}: make it refuse, or list why that is harmless`);
+    expect(state?.excluded).toEqual([{ nodeId: liar.id, reason: expect.stringMatching(found[1]) }]);
+    expect(world.members.map((m) => m === liar || endingOf(m) === endingOf(victim))).toEqual([true, true, true]);
+    expect(['closed', 'funding', 'active']).toContain(endingOf(victim));
+  });
+});

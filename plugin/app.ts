@@ -19,6 +19,7 @@ import { Outbox } from './engine/outbox.js';
 import { Peers } from './engine/peers.js';
 import { Performer } from './engine/performer.js';
 import type { Lightning, NodeInfo } from './lightning/lightning.js';
+import { upgraded } from './engine/upgrade.js';
 import { settingsOf, type Options } from './options.js';
 import { Mirror, rollbackProblem } from './rollback.js';
 import type { Log } from './runtime/definition.js';
@@ -181,7 +182,7 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
       engine.setHeight(Math.max(info.height, store.blocks().at(-1)?.height ?? 0));
       for (const { instanceId, state: stored, revision } of store.factories().flatMap((f) => store.factory(f.instanceId) ?? [])) {
         // The store gives back what the engine gave it.
-        const state = stored as FactoryState;
+        const state = upgraded(stored as FactoryState);
         const coordinator = state.role === 'coordinator' ? info.nodeId : state.coordinator;
         engine.adopt({ instanceId, state, revision, signer: await factorySigner(lightning, coordinator, instanceId, random) });
       }

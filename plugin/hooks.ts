@@ -77,7 +77,7 @@ const htlc = async (app: App | undefined, params: JsonObject): Promise<HookAnswe
   const outgoing = forward?.channelId !== undefined ? app.book.byChannelId(forward.channelId) : await byName(app, forward?.shortChannelId);
   const facts = outgoing && factsOf(outgoing);
   // CLN takes the channel with most room, frozen or not: another one to the same peer may do.
-  const others = outgoing && facts && (!facts.active || facts.frozen) ? await app.book.others(outgoing.branch, forward?.amount) : [];
+  const others = outgoing && facts && (!facts.active || facts.frozen) ? await app.book.others(outgoing.channel, forward?.amount) : [];
   const decision = decideHtlc({
     height: Math.max(event.height, app.context.engine.currentHeight()),
     amount: event.amount,
@@ -124,9 +124,9 @@ const command = async (app: App | undefined, params: JsonObject): Promise<HookAn
 const closing = async (app: App, called: CommandEvent): Promise<HookAnswers['rpc_command']> => {
   const id = commandParam(called.params, 'id', 0);
   const named = typeof id === 'string' ? await app.book.byAnyOrPeer(id) : undefined;
-  if (!named || !isVirtual(named.state.live, named.branch)) return CONTINUE;
+  if (!named || !isVirtual(named.state.live, named.branch, named.channel)) return CONTINUE;
   const factory = named.state.live.spec.instanceId;
-  return refuseCommand(INVALID_REQUEST, `${named.branch.channelId} is a channel of factory ${factory}, not on chain: use factory-exit or factory-close`);
+  return refuseCommand(INVALID_REQUEST, `${named.channel.channelId} is a channel of factory ${factory}, not on chain: use factory-exit or factory-close`);
 };
 
 export const subscriptions = (app: () => App | undefined): Readonly<Record<string, Subscription>> => ({

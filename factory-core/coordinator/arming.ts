@@ -16,7 +16,7 @@ export const beginArming = (from: Opening, leaves: readonly SignedLeaf[], env: E
     signatures,
     branches: members.map(({ nodeId }, member) => {
       const { channelId, channelScript, signature } = present(leaves[member]);
-      return { member, peer: nodeId, channelId, channelScript, leafSignature: signature };
+      return { member, peer: nodeId, channelId, channelScript, leafSignature: signature, purchases: [] };
     }),
     chain: { tip: env.height, everFunded: false, fundingInputs: reserved.coins, spends: {} },
     exits: {},

@@ -11,7 +11,8 @@ import { present, withAt } from '../protocol/present.js';
 import type { Signable } from '../model.js';
 import { buildClose } from '../transactions.js';
 import { aggregateNonces, findCulprits, isOwnNonceLost, MusigError, verifyFinal } from '../musig/index.js';
-import { closeOutputs } from '../live/payouts.js';
+import { channelsOf } from '../live/paths.js';
+import { balanceOf, closeOutputs } from '../live/payouts.js';
 import { plan } from '../live/plan.js';
 import { memberIndex, sendTo, tryAggregate } from './ceremony.js';
 import type { Closing, CoordinatorLive, Env } from './state.js';
@@ -32,7 +33,7 @@ const nonceKey = (state: Active): string => `${state.request.instanceId}/close/$
 const timerName = (closing: Closing): string => `close/${String(closing.attempt)}/${closing.progress.step}`;
 const everyone = (state: CoordinatorLive, attempt: number, message: FactoryMessage): Effect[] =>
   state.members.map((m) => sendTo(m.nodeId, attempt, message));
-const channelIds = (state: CoordinatorLive) => state.live.branches.map((b) => b.channelId);
+const channelIds = (state: CoordinatorLive) => state.live.branches.flatMap((b) => channelsOf(state.live, b).map((c) => c.channelId));
 
 /** Enters a step: everyone who owes an answer is asked, and a deadline runs. */
 const ask = (state: Active, extra: readonly Effect[] = []): Step<CoordinatorLive> => {
@@ -181,11 +182,11 @@ const agree = (state: Active, env: Env): Step<CoordinatorLive> => {
 
 const mismatch = (state: Active, balances: readonly Msat[], channels: readonly ChannelFacts[]): string | undefined => {
   for (const branch of state.live.branches) {
-    const channel = channels.find((c) => c.channelId === branch.channelId);
     const theirs = balances[branch.member];
-    if (!channel) return `${branch.peer}: its channel is gone`;
-    if (theirs === undefined || theirs + channel.toUs !== channel.total) {
-      return `${branch.peer}: says its balance is ${String(theirs)} msat; this node has ${channel.toUs.toString()} of ${channel.total.toString()}`;
+    const ours = balanceOf(channelsOf(state.live, branch), channels);
+    if (!ours) return `${branch.peer}: its channel is gone`;
+    if (theirs === undefined || theirs + ours.toUs !== ours.total) {
+      return `${branch.peer}: says its balance is ${String(theirs)} msat; this node has ${ours.toUs.toString()} of ${ours.total.toString()}`;
     }
   }
   return undefined;

@@ -1,17 +1,17 @@
 /** What the chain has made of a live factory: watching, and what follows from it. Pure functions of `Live`. */
 import type { Outpoint, Txid } from '../../blip/brands.js';
 import type { ChainEvent, ConfirmedTx } from '../protocol/effects.js';
+import { present } from '../protocol/present.js';
 import { fundingPrevout } from '../transactions.js';
-import { channelOutpoint, closeOf, distributionOf, exitPath, outpointKey, rootOf, stockOutpoint } from './paths.js';
+import { channelPath, channelsOf, closeOf, distributionOf, exitPath, lastStock, outpointKey, purchasePath, rootOf, type BranchChannel } from './paths.js';
 import type { Branch, ChainView, Live } from './state.js';
 
 /** Which outputs and transactions concern this factory. */
 export const watched = (live: Live): { readonly outpoints: readonly Outpoint[]; readonly txids: readonly Txid[] } => {
   const outpoints = live.branches.flatMap((branch) => {
-    const path = exitPath(live, branch);
-    const leaf = path.at(-1)?.signable;
-    const below = leaf ? [channelOutpoint(leaf), stockOutpoint(leaf)] : [];
-    return [...path.map((t) => t.signable.tx.prevout.outpoint), ...below.filter((o) => o !== undefined)];
+    const path = [...exitPath(live, branch), ...purchasePath(live, branch)];
+    const stock = lastStock(live, branch);
+    return [...path.map((t) => t.signable.tx.prevout.outpoint), ...channelsOf(live, branch).map((c) => c.outpoint), ...(stock ? [stock.outpoint] : [])];
   });
   const unique = new Map([...outpoints, ...(live.chain.fundingInputs ?? [])].map((o) => [outpointKey(o), o]));
   return { outpoints: [...unique.values()], txids: [live.spec.funding.txid] };
@@ -83,20 +83,24 @@ const spender = (live: Live, by: Txid): 'tree' | 'distribution' | 'close' | 'unk
   return 'unknown';
 };
 
-/** How far a client's branch has come to the chain. */
+/** How far a channel of a branch has come to the chain. */
 export type BranchStatus =
   | { readonly kind: 'virtual' }
   /** Some of its transactions are confirmed, the leaf is not. */
   | { readonly kind: 'publishing'; readonly confirmed: number; readonly of: number }
-  /** The leaf is confirmed: its channel is an ordinary one, at this outpoint. */
+  /** Its transaction is confirmed: the channel is an ordinary one, at this outpoint. */
   | { readonly kind: 'on_chain'; readonly height: number }
   /** The channel's output is spent: commitment or mutual close. */
   | { readonly kind: 'channel_closed'; readonly by: Txid; readonly height: number }
   /** The factory's output was spent in another way, or an output of the path by a transaction that is not ours. */
   | { readonly kind: 'gone'; readonly by: Txid };
 
-export const branchStatus = (live: Live, branch: Branch): BranchStatus => {
-  const path = exitPath(live, branch);
+/** That of the leaf and its channel. */
+export const branchStatus = (live: Live, branch: Branch): BranchStatus => channelStatus(live, branch, leafChannel(live, branch));
+const leafChannel = (live: Live, branch: Branch): BranchChannel => present(channelsOf(live, branch)[0]);
+
+export const channelStatus = (live: Live, branch: Branch, channel: BranchChannel): BranchStatus => {
+  const path = channelPath(live, branch, channel);
   let confirmed = 0;
   let height = 0;
   for (const { signable } of path) {
@@ -106,8 +110,7 @@ export const branchStatus = (live: Live, branch: Branch): BranchStatus => {
     confirmed += 1;
     height = spend.height;
   }
-  const leaf = path.at(-1)?.signable;
-  const closed = leaf && live.chain.spends[outpointKey(channelOutpoint(leaf))];
+  const closed = live.chain.spends[outpointKey(channel.outpoint)];
   return closed ? { kind: 'channel_closed', by: closed.by, height: closed.height } : { kind: 'on_chain', height };
 };
 
@@ -132,19 +135,26 @@ export const liveState = (live: Live, closing: boolean): LiveState => {
 
 /** Only the coordinator, who has all branches, can know. */
 const everyoneHasLeft = (live: Live): boolean =>
-  live.branches.length === live.spec.roster.length && live.branches.every((branch) => branchStatus(live, branch).kind === 'channel_closed');
+  live.branches.length === live.spec.roster.length && live.branches.every((branch) => hasLeft(live, branch));
+
+/** All its channels are closed on chain. A purchase nobody has published in time is the LSP's again, with its stock. */
+export const hasLeft = (live: Live, branch: Branch): boolean =>
+  channelsOf(live, branch).every((channel) => {
+    const { kind } = channelStatus(live, branch, channel);
+    return kind === 'channel_closed' || (kind === 'gone' && channel.depth > 0);
+  });
 
 /**
- * May HTLCs pass over this branch's channel? Not before the funding is deep enough, not while a close is being agreed,
+ * May HTLCs pass over this channel of a branch? Not before the funding is deep enough, not while a close is being agreed,
  * not once its own exit has begun or the factory has ended under it.
  */
-export const mayCarryHtlcs = (live: Live, branch: Branch, closing: boolean): boolean => {
+export const mayCarryHtlcs = (live: Live, branch: Branch, closing: boolean, channel: BranchChannel = leafChannel(live, branch)): boolean => {
   const funding = fundingStatus(live);
   if (funding.kind === 'unconfirmed' || (funding.kind === 'confirmed' && funding.depth < live.spec.terms.minDepth)) return false;
   if (funding.kind === 'spent' && funding.by !== 'tree') return false;
   // Balances may change again only when an agreed close can no longer confirm.
   const ended = funding.kind === 'spent' && funding.depth >= live.spec.terms.minDepth;
   if (closing || (live.close && !ended) || live.exits[branch.member]) return false;
-  const { kind } = branchStatus(live, branch);
+  const { kind } = channelStatus(live, branch, channel);
   return kind === 'virtual' || kind === 'publishing' || kind === 'on_chain';
 };

@@ -1,10 +1,12 @@
 /** Who gets what when a factory is closed by agreement, to the satoshi. */
-import { sat, type Msat, type Sat } from '../../blip/brands.js';
+import { msat, sat, type Msat, type Sat } from '../../blip/brands.js';
 import type { CloseOutput, RosterEntry } from '../../blip/messages.js';
 import type { FactorySpec } from '../model.js';
+import type { ChannelFacts } from '../protocol/effects.js';
 import { buildClose, DUST_LIMIT, feeFor } from '../transactions.js';
 import { validatePayoutScript } from '../validate.js';
 import type { Script } from '../../blip/brands.js';
+import type { BranchChannel } from './paths.js';
 
 /**
  * What a balance is worth on chain: rounded up to the next satoshi, and up to the dust limit, at the LSP's expense (a
@@ -14,6 +16,18 @@ export const payoutOf = (balance: Msat): Sat => {
   if (balance === 0n) return sat(0n);
   const rounded = (balance + 999n) / 1000n;
   return sat(rounded < DUST_LIMIT ? DUST_LIMIT : rounded);
+};
+
+/** What one side has in all channels of a branch; undefined when its node has forgotten one of them. */
+export const balanceOf = (
+  branch: readonly Pick<BranchChannel, 'channelId'>[],
+  facts: readonly ChannelFacts[],
+): { readonly toUs: Msat; readonly total: Msat } | undefined => {
+  const found = branch.map(({ channelId }) => facts.find((f) => f.channelId === channelId));
+  const known = found.filter((f) => f !== undefined);
+  if (known.length < found.length) return undefined;
+  const sum = (amounts: readonly Msat[]): Msat => msat(amounts.reduce((a, b) => a + b, 0n));
+  return { toUs: sum(known.map((f) => f.toUs)), total: sum(known.map((f) => f.total)) };
 };
 
 /** The close's outputs: the clients' in the roster's order, the LSP's rest last, unless it is dust. */

@@ -6,9 +6,8 @@ import type { SignedTx } from '../model.js';
 import type { Script } from '../../blip/brands.js';
 import { spendableFrom } from '../exit-plan.js';
 import type { Effect } from '../protocol/effects.js';
-import { prevoutOf } from '../transactions.js';
-import { branchStatus, fundingStatus, voidReason } from './custody.js';
-import { closeOf, distributionOf, exitPath, leafOf, outpointKey, rootOf, stockOutpoint } from './paths.js';
+import { branchStatus, channelStatus, fundingStatus, voidReason } from './custody.js';
+import { channelsOf, closeOf, distributionOf, exitPath, lastStock, leafOf, outpointKey, purchasePath, rootOf } from './paths.js';
 import type { Branch, Live } from './state.js';
 
 /** Blocks before expiry at which the coordinator publishes the root: that alone ends the distribution (architecture 3.5). */
@@ -27,7 +26,10 @@ export const plan = (live: Live, role: 'coordinator' | 'member'): Effect[] => {
     }
   }
   const seen = new Set<string>();
-  return [...close, ...live.branches.flatMap((branch) => (live.exits[branch.member] ? exitStep(live, branch, seen) : []))];
+  return [
+    ...close,
+    ...live.branches.flatMap((branch) => [...(live.exits[branch.member] ? exitStep(live, branch, seen) : []), ...purchaseStep(live, branch)]),
+  ];
 };
 
 /** It binds nobody until it confirms: whoever wants out by the tree tries that as well, and one of the two confirms. */
@@ -50,11 +52,30 @@ const exitStep = (live: Live, branch: Branch, seen: Set<string>): Effect[] => {
       return [publish(next, `exit of client ${String(branch.member)}`, before ? live.spec.expiryHeight : undefined)];
     }
     case 'on_chain':
-      return [{ kind: 'close_channel', peer: branch.peer, channelId: branch.channelId, unilateral: true }];
     case 'channel_closed':
+      return channelsOf(live, branch)
+        .filter((channel) => channelStatus(live, branch, channel).kind === 'on_chain')
+        .map(({ peer, channelId }) => ({ kind: 'close_channel', peer, channelId, unilateral: true }));
     case 'gone':
       return [];
   }
+};
+
+/**
+ * Whoever has published the leaf: what was bought must be on chain before the relative lock of the stock it spends is over,
+ * or the LSP could take that stock back (architecture 7). One at a time, as on the way down.
+ */
+const purchaseStep = (live: Live, branch: Branch): Effect[] => {
+  let parent = live.chain.spends[outpointKey(leafOf(live, branch).signable.tx.prevout.outpoint)];
+  if (parent?.by !== leafOf(live, branch).signable.txid) return [];
+  for (const purchase of purchasePath(live, branch)) {
+    const spend = live.chain.spends[outpointKey(purchase.signable.tx.prevout.outpoint)];
+    const lockedUntil = parent.height + live.spec.terms.stockCsv;
+    if (!spend) return [publish(purchase, `purchase of client ${String(branch.member)}`, lockedUntil)];
+    if (spend.by !== purchase.signable.txid) return [];
+    parent = spend;
+  }
+  return [];
 };
 
 const publish = (tx: SignedTx, why: string, deadline?: number): Effect => ({
@@ -70,12 +91,11 @@ const publish = (tx: SignedTx, why: string, deadline?: number): Effect => ({
  */
 export const sweeps = (live: Live, destination: Script): Effect[] =>
   live.branches.flatMap((branch) => {
-    const { signable: leaf } = leafOf(live, branch);
-    const outpoint = stockOutpoint(leaf);
-    const confirmed = live.chain.spends[outpointKey(leaf.tx.prevout.outpoint)];
-    if (!outpoint || confirmed?.by !== leaf.txid || live.chain.spends[outpointKey(outpoint)]) return [];
+    const stock = lastStock(live, branch);
+    const { signable } = purchasePath(live, branch).at(-1) ?? leafOf(live, branch);
+    const confirmed = live.chain.spends[outpointKey(signable.tx.prevout.outpoint)];
+    if (!stock || confirmed?.by !== signable.txid || live.chain.spends[outpointKey(stock.outpoint)]) return [];
     if (live.chain.tip < spendableFrom(confirmed.height, live.spec.terms.stockCsv)) return [];
-    const stock = prevoutOf(leaf.txid, leaf.tx, outpoint.vout);
     return [{ kind: 'sweep_stock' as const, spec: live.spec, member: branch.member, stock, destination }];
   });
 
@@ -85,7 +105,7 @@ export const sweeps = (live: Live, destination: Script): Effect[] =>
  */
 export const retire = (live: Live): { readonly live: Live; readonly effects: Effect[] } => {
   if (live.retired || !isOver(live)) return { live, effects: [] };
-  const effects = live.branches.map(({ peer, channelId }) => ({ kind: 'retire_channel' as const, peer, channelId }));
+  const effects = live.branches.flatMap((branch) => channelsOf(live, branch)).map(({ peer, channelId }) => ({ kind: 'retire_channel' as const, peer, channelId }));
   return { live: { ...live, retired: true }, effects };
 };
 

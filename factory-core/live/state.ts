@@ -2,11 +2,20 @@
  * A factory whose funding transaction is out: the same for both roles. Everything that must be done about it follows
  * from this, the chain's state within it, and the height, so a crash loses nothing: it is planned anew with every block.
  */
-import type { ChannelId, NodeId, Outpoint, SchnorrSignature, Script, Txid } from '../../blip/brands.js';
+import type { ChannelId, NodeId, Outpoint, Sat, SchnorrSignature, Script, Txid } from '../../blip/brands.js';
 import type { CloseOutput } from '../../blip/messages.js';
 import type { FactorySpec } from '../model.js';
 
-/** A client's branch end: its signed leaf and the channel in it. */
+/** A channel that was bought out of the stock: its transaction is signed and stored. */
+export interface Purchase {
+  /** The channel's capacity. */
+  readonly amount: Sat;
+  readonly channelId: ChannelId;
+  readonly channelScript: Script;
+  readonly signature: SchnorrSignature;
+}
+
+/** A client's branch end: its signed leaf and the channel in it, and what was bought since. */
 export interface Branch {
   readonly member: number;
   /** The other end of the channel: the client for the coordinator, the coordinator for a member. */
@@ -14,6 +23,8 @@ export interface Branch {
   readonly channelId: ChannelId;
   readonly channelScript: Script;
   readonly leafSignature: SchnorrSignature;
+  /** Each spends the stock of the one before; the first, the leaf's. */
+  readonly purchases: readonly Purchase[];
 }
 
 /** What the chain says of the outputs we watch. Heights are those of the block. */

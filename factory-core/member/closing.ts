@@ -12,7 +12,8 @@ import { signOnceOf, step } from '../protocol/effects.js';
 import { present } from '../protocol/present.js';
 import { buildClose } from '../transactions.js';
 import { branchStatus, fundingStatus } from '../live/custody.js';
-import { closeProblem } from '../live/payouts.js';
+import { channelsOf } from '../live/paths.js';
+import { balanceOf, closeProblem } from '../live/payouts.js';
 import { plan } from '../live/plan.js';
 import type { MemberClosing, MemberEnv, MemberLive } from './state.js';
 
@@ -51,9 +52,8 @@ export const onClosing = (state: MemberLive, event: Event, env: MemberEnv): Step
     case 'drained': {
       if (closing?.progress.step !== 'draining' || event.attempt !== closing.attempt) return step(state);
       const branch = present(state.live.branches[0]);
-      const channel = event.channels.find((c) => c.channelId === branch.channelId);
-      if (!channel) return fail(state, closing.attempt, 'its channel is gone', env, AbortCode.Busy);
-      const balance = channel.toUs;
+      const balance = balanceOf(channelsOf(state.live, branch), event.channels)?.toUs;
+      if (balance === undefined) return fail(state, closing.attempt, 'its channel is gone', env, AbortCode.Busy);
       const { outputs } = closing.progress;
       if (outputs) return checkedNonce(state, closing.attempt, balance, outputs, env);
       return step({ ...state, closing: { attempt: closing.attempt, progress: { step: 'ready', balance } } }, [
@@ -104,7 +104,7 @@ const drain = (state: MemberLive, attempt: number, env: MemberEnv, outputs?: rea
   if (!usable) return fail(state, attempt, 'the factory is not active here', env, AbortCode.Busy);
   const next: MemberLive = { ...giveUp(state, env), closing: { attempt, progress: { step: 'draining', ...(outputs ? { outputs } : {}) } } };
   return step(next, [
-    { kind: 'drain', attempt, channelIds: [branch.channelId] },
+    { kind: 'drain', attempt, channelIds: channelsOf(live, branch).map((c) => c.channelId) },
     { kind: 'timer', name: timerName(attempt), seconds: PATIENCE },
   ]);
 };

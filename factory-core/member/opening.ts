@@ -143,6 +143,7 @@ export const onAudited = (state: Opening, event: Audited, env: MemberEnv): Step<
           channelId: leaf.channelId,
           channelScript: leaf.channelScript,
           leafSignature: leaf.signature,
+          purchases: [],
         },
       ],
       chain: { tip: env.height, everFunded: false, spends: {} },

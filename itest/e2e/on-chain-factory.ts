@@ -3,12 +3,12 @@ import { randomBytes } from 'node:crypto';
 import { schnorr } from '@noble/curves/secp256k1.js';
 import { bytesToHex, hexToBytes } from '@noble/hashes/utils.js';
 import { Address } from '@scure/btc-signer/payment.js';
-import { schnorrSignature, script, txid, type Hex, type Outpoint, type SchnorrSignature, type Script, type Txid } from '../../blip/brands.js';
+import { schnorrSignature, script, txid, type Hex, type Outpoint, type Sat, type SchnorrSignature, type Script, type Txid } from '../../blip/brands.js';
 import type { ChainView, ExitPath } from '../../factory-core/exit-plan.js';
 import type { FactoryPlan, FactorySpec, Prevout, Signable, SignedTx } from '../../factory-core/model.js';
 import { aggregateNonces, aggregatePartials, createSigner, verifyFinal, type Signer } from '../../factory-core/musig/index.js';
 import { client, COORDINATOR, publicKey, secretKey } from '../../factory-core/test/support/factory.js';
-import { buildLeaf, buildTree, fundingRequirement, pathOf, signedHex, type Tree } from '../../factory-core/transactions.js';
+import { buildLeaf, buildPurchase, buildTree, fundingRequirement, pathOf, signedHex, type Tree } from '../../factory-core/transactions.js';
 import { type Bitcoind, toSat } from '../harness/bitcoind.js';
 import { RpcError } from '../harness/rpc.js';
 
@@ -81,6 +81,11 @@ export class OnChainFactory implements ChainView {
     const { splits, distribution } = pathOf(this.tree, member);
     const leaf = this.sign(this.leaf(member, channel));
     return { member, splits: splits.map((split) => this.sign(split)), leaf, distribution: this.sign(distribution) };
+  }
+
+  /** A purchase out of this member's last stock. */
+  purchase(member: number, stock: Prevout, amount: Sat): SignedTx {
+    return this.sign(buildPurchase(this.spec, member, stock, amount, script(`0020${bytesToHex(randomBytes(32))}`)));
   }
 
   /** Publishes a transaction and confirms it, alone in its block. */

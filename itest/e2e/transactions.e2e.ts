@@ -8,7 +8,8 @@ import { exitTransactions, isFinalAfter, planExit, spendableFrom } from '../../f
 import type { FactoryPlan, Prevout, SignedTx } from '../../factory-core/model.js';
 import { armingPsbt, leafPsbt } from '../../factory-core/psbt.js';
 import { alike, arbitraryPlan, channelScript, expectationOf, payoutScript, planFor, REGTEST } from '../../factory-core/test/support/factory.js';
-import { buildClose, buildStockSweep, prevoutOf, signedHex, signedSweepHex } from '../../factory-core/transactions.js';
+import { stockOf } from '../../factory-core/live/paths.js';
+import { buildClose, buildStockSweep, DUST_LIMIT, largestPurchase, prevoutOf, signedHex, signedSweepHex } from '../../factory-core/transactions.js';
 import { defaultPolicy, validateSpec } from '../../factory-core/validate.js';
 import { type Bitcoind, toSat } from '../harness/bitcoind.js';
 import type { WalletOutput } from '../harness/lightning-results.js';
@@ -98,6 +99,54 @@ describe('the stock of a leaf on chain', () => {
     expect([entry.vsize, toSat(entry.fees.base)]).toEqual([sweep.vsize, sweep.fee]);
     await chain().mine();
     expect(await chain().confirmations(sweep.txid)).toBe(1);
+  });
+});
+
+describe('purchases', () => {
+  /** What to buy, in parts of the largest purchase possible, in 1,000ths: the last takes all. */
+  const draws = fc.sample(fc.tuple(arbitraryPlan({ maxClients: 6, maxAmount: MAX_AMOUNT }), fc.array(fc.bigInt(1n, 600n), { minLength: 1, maxLength: 4 })), { numRuns: 4, seed });
+
+  test.each(draws.map(([plan, parts], index) => [`factory ${index} of seed ${seed}`, plan, parts] as const))(
+    'out of every stock are mined in order, whoever published the leaf, before and after the relative lock, until it is used up: %s',
+    async (_, plan, parts) => {
+      const factory = await OnChainFactory.fund(chain(), { ...plan, terms: { ...plan.terms, ...SHORT, treeFeerate: plan.terms.treeFeerate } });
+      for (const member of factory.spec.roster.keys()) {
+        const path = factory.exitPath(member);
+        let stock = stockOf(path.leaf!.signable);
+        const purchases: SignedTx[] = [];
+        for (const part of [...parts, 1_000n]) {
+          const amount = stock && sat((largestPurchase(factory.spec, stock.amount) * part) / 1_000n);
+          if (!stock || amount === undefined || amount < DUST_LIMIT) break;
+          const purchase = factory.purchase(member, stock, amount);
+          purchases.push(purchase);
+          stock = stockOf(purchase.signable);
+        }
+        for (const next of exitTransactions(path)) if (!factory.spenderOf(next.signable.tx.prevout.outpoint)) await factory.confirm(next);
+        for (const [index, next] of purchases.entries()) {
+          for (const later of purchases.slice(index + 1)) expect(await refusal(chain(), signedHex(later))).toBe('missing-inputs');
+          await factory.confirm(next);
+        }
+      }
+    },
+  );
+
+  test('and the LSP’s sweep of the same stock: the first to confirm wins', async () => {
+    const factory = await OnChainFactory.fund(chain(), planFor({ clients: alike(2), terms: SHORT }));
+    const path = factory.exitPath(0);
+    for (const next of exitTransactions(path)) await factory.confirm(next);
+    const stock = stockOf(path.leaf!.signable)!;
+    const purchase = factory.purchase(0, stock, sat(50_000n));
+    const sweep = buildStockSweep(factory.spec, 0, stock, payoutScript(2), 3_000);
+    const hex = signedSweepHex(sweep, factory.signAsLsp(sweep.sighash));
+    await chain().mineTo((await chain().height()) + SHORT.stockCsv - 2);
+    expect(await refusal(chain(), hex)).toBe('non-BIP68-final');
+    await factory.confirm(purchase);
+    await chain().mine(2);
+    expect(await refusal(chain(), hex)).toMatch(/missing-inputs|bad-txns-inputs-missingorspent/);
+    // What is left of it is the LSP's as before.
+    const rest = buildStockSweep(factory.spec, 0, stockOf(purchase.signable)!, payoutScript(2), 3_000);
+    await chain().mine(SHORT.stockCsv);
+    expect(await refusal(chain(), signedSweepHex(rest, factory.signAsLsp(rest.sighash)))).toBeUndefined();
   });
 });
 

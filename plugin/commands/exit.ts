@@ -1,7 +1,7 @@
 /** `factory-exit`: the unilateral way out (architecture 9). */
 import type { NodeId } from '../../blip/brands.js';
-import { branchStatus, fundingStatus } from '../../factory-core/live/custody.js';
-import { exitPath } from '../../factory-core/live/paths.js';
+import { fundingStatus, hasLeft } from '../../factory-core/live/custody.js';
+import { exitPath, purchasePath } from '../../factory-core/live/paths.js';
 import type { Branch } from '../../factory-core/live/state.js';
 import { method, param } from '../runtime/plugin.js';
 import type { JsonObject } from '../runtime/json.js';
@@ -40,7 +40,7 @@ const select = ({ instanceId, state }: LiveFactory, node: NodeId | undefined): r
   if (funding.kind === 'spent' && funding.by !== 'tree') {
     fail(ErrorCode.WrongState, `factory-exit: factory ${instanceId} is ${stateName(state)}`, { factory_id: instanceId, state: stateName(state) });
   }
-  if (node === undefined) return live.branches.filter((b) => branchStatus(live, b).kind !== 'channel_closed');
+  if (node === undefined) return live.branches.filter((b) => !hasLeft(live, b));
   const branch = live.branches.find((b) => b.peer === node);
   if (!branch) return invalid('node_id', `${node} has no channel in factory ${instanceId}`);
   return [branch];
@@ -52,6 +52,6 @@ const view = ({ instanceId, state }: LiveFactory, branches: readonly Branch[]): 
   exits: branches.map((branch) => ({
     node_id: branch.peer,
     channel_id: branch.channelId,
-    transactions: exitPath(state.live, branch).map(({ signable }) => ({ txid: signable.txid, purpose: signable.purpose, vsize: signable.vsize })),
+    transactions: [...exitPath(state.live, branch), ...purchasePath(state.live, branch)].map(({ signable }) => ({ txid: signable.txid, purpose: signable.purpose, vsize: signable.vsize })),
   })),
 });

@@ -58,7 +58,8 @@ const annotation =
         const branch = live.branches.find((b) => b.member === node.member);
         if (!branch) return undefined;
         const who = live.branches.length > 1 ? branch.peer.slice(0, 10) : 'this node';
-        return `${who}…, leaf ${short(leafOf(live, branch).signable.txid)}, ${standing(live, branch)}`;
+        const bought = branch.purchases.map(({ amount }) => `, bought ${amount} sat`).join('');
+        return `${who}…, leaf ${short(leafOf(live, branch).signable.txid)}, ${standing(live, branch)}${bought}`;
       }
     }
   };

@@ -1,7 +1,7 @@
 /** `factory-verify`: what is stored, audited against itself, CLN and the chain. */
 import { fundingStatus } from '../../factory-core/live/custody.js';
-import { channelOutpoint, closeOf, distributionOf, exitPath, leafOf } from '../../factory-core/live/paths.js';
-import type { Branch, Live } from '../../factory-core/live/state.js';
+import { channelsOf, closeOf, distributionOf, exitPath, outpointKey, purchasePath, type BranchChannel } from '../../factory-core/live/paths.js';
+import type { Live } from '../../factory-core/live/state.js';
 import type { SignedTx } from '../../factory-core/model.js';
 import { verifyFinal } from '../../factory-core/musig/index.js';
 import { fundingRequirement, signedHex } from '../../factory-core/transactions.js';
@@ -53,7 +53,7 @@ const verify = async (ctx: Context, { instanceId, state }: Factory): Promise<Ver
     const { live } = state;
     checkTransactions(ctx, instanceId, live, report);
     await checkFunding(ctx, live, report);
-    for (const branch of live.branches) await checkChannel(ctx, live, branch, report);
+    for (const channel of live.branches.flatMap((b) => channelsOf(live, b))) await checkChannel(ctx, channel, report);
   }
   return { factory_id: instanceId, state: stateName(state), checks: report.checks, problems: report.problems };
 };
@@ -73,7 +73,7 @@ const checkTransactions = (ctx: Context, id: Factory['instanceId'], live: Live, 
   const close = closeOf(live);
   const closes = close && live.close?.signature !== undefined ? [{ signable: close, signature: live.close.signature }] : [];
   const all = new Map<string, SignedTx>();
-  for (const tx of [...live.branches.flatMap((b) => exitPath(live, b)), distributionOf(live), ...closes]) all.set(tx.signable.txid, tx);
+  for (const tx of [...live.branches.flatMap((b) => [...exitPath(live, b), ...purchasePath(live, b)]), distributionOf(live), ...closes]) all.set(tx.signable.txid, tx);
   for (const tx of all.values()) {
     const { txid, purpose } = tx.signable;
     report.expect(verifyFinal(tx.signable, tx.signature), `${purpose} ${txid}: its signature does not verify`);
@@ -93,17 +93,17 @@ const checkFunding = async (ctx: Context, live: Live, report: Report): Promise<v
   report.expect(utxo.amount === amount, 'funding: the output on chain has another amount');
 };
 
-/** The channel CLN has is the one in the leaf (architecture 6). A channel CLN has forgotten is no problem once it is closed. */
-const checkChannel = async (ctx: Context, live: Live, branch: Branch, report: Report): Promise<void> => {
-  const name = `channel ${branch.channelId}`;
-  const [channel] = await ctx.lightning.channels({ channelId: branch.channelId });
+/** The channel CLN has is the one in the leaf or purchase (architecture 6). A channel CLN has forgotten is no problem once it is closed. */
+const checkChannel = async (ctx: Context, own: BranchChannel, report: Report): Promise<void> => {
+  const name = `channel ${own.channelId}`;
+  const what = own.funding.signable.purpose;
+  const [channel] = await ctx.lightning.channels({ channelId: own.channelId });
   if (!channel) return;
-  const funding = channelOutpoint(leafOf(live, branch).signable);
-  report.expect(channel.funding.txid === funding.txid && channel.funding.vout === funding.vout, `${name}: its funding outpoint is not the leaf’s`);
+  report.expect(outpointKey(channel.funding) === outpointKey(own.outpoint), `${name}: its funding outpoint is not the ${what}’s`);
   report.expect(!channel.withheld, `${name}: it is still withheld: an error from the peer would delete it`);
   try {
-    const { script } = await ctx.lightning.auditFundingKeys(funding);
-    report.expect(script === branch.channelScript, `${name}: its funding keys do not give the leaf’s script`);
+    const { script } = await ctx.lightning.auditFundingKeys(own.outpoint);
+    report.expect(script === own.channelScript, `${name}: its funding keys do not give the ${what}’s script`);
   } catch (error) {
     if (!(error instanceof LightningError)) throw error;
     report.expect(false, `${name}: its funding keys could not be read: ${error.message}`);

@@ -1,7 +1,7 @@
 /** Factories as commands show them. */
 import type { Msat, NodeId } from '../../blip/brands.js';
-import { branchStatus, depthOf, fundingStatus, liveState, voidReason, type BranchStatus } from '../../factory-core/live/custody.js';
-import { channelOutpoint, exitPath, outpointKey } from '../../factory-core/live/paths.js';
+import { branchStatus, channelStatus, depthOf, fundingStatus, liveState, voidReason, type BranchStatus } from '../../factory-core/live/custody.js';
+import { channelsOf as channelsOfBranch, exitPath, lastStock, outpointKey, purchasePath } from '../../factory-core/live/paths.js';
 import type { Branch, Live } from '../../factory-core/live/state.js';
 import { exitCost, factoryEarlyWarningTime } from '../../factory-core/exit-plan.js';
 import { shapeCost } from '../../factory-core/shape.js';
@@ -29,11 +29,9 @@ export const stateName = (state: FactoryState): string => {
 };
 
 export const channelsOf = (live: Live): readonly JsonObject[] =>
-  live.branches.map((branch) => ({
-    node_id: branch.peer,
-    channel_id: branch.channelId,
-    capacity_msat: (live.spec.roster[branch.member]?.capacity ?? 0n) * 1000n,
-  }));
+  live.branches
+    .flatMap((branch) => channelsOfBranch(live, branch))
+    .map(({ peer, channelId, capacity }) => ({ node_id: peer, channel_id: channelId, capacity_msat: capacity * 1000n }));
 
 const fundingTxid = (state: FactoryState): string | undefined => specOf(state)?.funding.txid;
 const specOf = (state: FactoryState) => (state.phase === 'live' ? state.live.spec : 'spec' in state ? state.spec : undefined);
@@ -161,21 +159,20 @@ const fundingProblem = (live: Live): JsonObject => {
 
 const memberView = (live: Live, branch: Branch, around: Surroundings): JsonObject => {
   const status = branchStatus(live, branch);
-  const channel = around.channels.find((c) => c.channelId === branch.channelId);
-  const entry = live.spec.roster[branch.member];
   return {
     node_id: branch.peer,
     connected: isConnected(around, branch.peer),
     state: branchName(live, branch, status),
     path: pathView(live, branch),
-    stock_msat: (entry?.stock ?? 0n) * 1000n,
-    channels: [
-      {
-        channel_id: branch.channelId,
-        total_msat: (entry?.capacity ?? 0n) * 1000n,
+    stock_msat: (lastStock(live, branch)?.amount ?? 0n) * 1000n,
+    channels: channelsOfBranch(live, branch).map(({ channelId, capacity }) => {
+      const channel = around.channels.find((c) => c.channelId === channelId);
+      return {
+        channel_id: channelId,
+        total_msat: capacity * 1000n,
         ...(channel ? { to_us_msat: channel.toUs, state: channel.state, htlcs: channel.htlcs.length, ...aliasOf(channel) } : { to_us_msat: 0n as Msat, state: 'FORGOTTEN' }),
-      },
-    ],
+      };
+    }),
   };
 };
 const aliasOf = (channel: Channel): JsonObject => ({
@@ -199,7 +196,7 @@ const branchName = (live: Live, branch: Branch, status: BranchStatus): string =>
 
 /** How much of the way from the funding output to the channel is in blocks; whoever left before has paid for a part of it. */
 const pathView = (live: Live, branch: Branch): JsonObject => {
-  const path = exitPath(live, branch).map((t) => t.signable);
+  const path = [...exitPath(live, branch), ...purchasePath(live, branch)].map((t) => t.signable);
   const confirmed = path.filter((s) => live.chain.spends[outpointKey(s.tx.prevout.outpoint)]?.by === s.txid);
   return { transactions: path.length, confirmed: confirmed.length };
 };
@@ -207,7 +204,7 @@ const pathView = (live: Live, branch: Branch): JsonObject => {
 /** What leaving now takes: the longest way of those this node would go. */
 const exitView = (live: Live, feerates: Feerates): JsonObject => {
   const costs = live.branches.map((branch) => {
-    const rest = exitPath(live, branch).map((t) => t.signable).filter((s) => !live.chain.spends[outpointKey(s.tx.prevout.outpoint)]);
+    const rest = [...exitPath(live, branch), ...purchasePath(live, branch)].map((t) => t.signable).filter((s) => !live.chain.spends[outpointKey(s.tx.prevout.outpoint)]);
     return exitCost(rest, feerates.normal);
   });
   const worst = costs.reduce((a, b) => (b.vbytes > a.vbytes ? b : a), { transactions: 0, vbytes: 0, blocks: 0, fee: 0n });
@@ -236,12 +233,11 @@ const livePending = (state: LiveState, around: Surroundings): readonly JsonObjec
   }
   for (const branch of live.branches) {
     if (!live.exits[branch.member]) continue;
-    const next = exitPath(live, branch).find((t) => !live.chain.spends[outpointKey(t.signable.tx.prevout.outpoint)]);
+    const next = [...exitPath(live, branch), ...purchasePath(live, branch)].find((t) => !live.chain.spends[outpointKey(t.signable.tx.prevout.outpoint)]);
     if (next) list.push({ what: `exit of client ${branch.member}: ${next.signable.purpose}`, on: 'chain', txid: next.signable.txid, ...around.publishing(next.signable.txid) });
-    else {
-      const status = branchStatus(live, branch);
-      const leaf = exitPath(live, branch).at(-1);
-      if (status.kind === 'on_chain' && leaf) list.push({ what: `channel ${outpointKey(channelOutpoint(leaf.signable))}: commitment`, on: 'chain', depth: depthOf(live, status.height) });
+    for (const channel of channelsOfBranch(live, branch)) {
+      const status = channelStatus(live, branch, channel);
+      if (status.kind === 'on_chain') list.push({ what: `channel ${outpointKey(channel.outpoint)}: commitment`, on: 'chain', depth: depthOf(live, status.height) });
     }
   }
   return list;

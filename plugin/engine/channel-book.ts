@@ -1,16 +1,17 @@
 /** Which of the node's channels are factory channels, for hooks that must answer in milliseconds: from memory. */
 import type { ChannelId, Msat, NodeId, Sat } from '../../blip/brands.js';
-import { factoryEarlyWarningTime } from '../../factory-core/exit-plan.js';
 import type { FactoryChannelFacts } from '../../factory-core/htlc-policy.js';
 import { fundingStatus, mayCarryHtlcs } from '../../factory-core/live/custody.js';
+import { channelsOf, earlyWarningOf, type BranchChannel } from '../../factory-core/live/paths.js';
 import type { Branch } from '../../factory-core/live/state.js';
 import type { Channel, Lightning } from '../lightning/lightning.js';
 import type { Engine } from './engine.js';
-import { isClosing, liveOf, type FactoryState } from './factory.js';
+import { isClosing, type FactoryState } from './factory.js';
 
 export interface FactoryChannel {
   readonly state: Extract<FactoryState, { phase: 'live' }>;
   readonly branch: Branch;
+  readonly channel: BranchChannel;
 }
 
 export class ChannelBook {
@@ -25,8 +26,9 @@ export class ChannelBook {
 
   byChannelId(id: ChannelId): FactoryChannel | undefined {
     for (const { state } of this.engine.all()) {
-      const branch = liveOf(state)?.branches.find((b) => b.channelId === id);
-      if (branch && state.phase === 'live') return { state, branch };
+      if (state.phase !== 'live') continue;
+      const found = factoryChannels(state).find(({ channel }) => channel.channelId === id);
+      if (found) return found;
     }
     return undefined;
   }
@@ -74,10 +76,10 @@ export class ChannelBook {
     return only && !another ? this.byChannelId(only.channelId) : undefined;
   }
 
-  /** Other channels to a branch's peer that have room for `amount`, the roomiest first. */
-  async others(branch: Branch, amount: Msat | undefined): Promise<readonly { readonly channelId: ChannelId; readonly channel?: FactoryChannelFacts }[]> {
-    const channels = (await this.lightning.channels({ peer: branch.peer })).filter(
-      (c) => c.channelId !== branch.channelId && c.connected && c.state === 'CHANNELD_NORMAL' && c.spendable >= (amount ?? 0n),
+  /** Other channels to a channel's peer that have room for `amount`, the roomiest first. */
+  async others(than: Pick<BranchChannel, 'peer' | 'channelId'>, amount: Msat | undefined): Promise<readonly { readonly channelId: ChannelId; readonly channel?: FactoryChannelFacts }[]> {
+    const channels = (await this.lightning.channels({ peer: than.peer })).filter(
+      (c) => c.channelId !== than.channelId && c.connected && c.state === 'CHANNELD_NORMAL' && c.spendable >= (amount ?? 0n),
     );
     return [...channels]
       .sort((a, b) => (b.spendable > a.spendable ? 1 : -1))
@@ -107,24 +109,23 @@ export class ChannelBook {
 
   /** Of the factories this node is a member of, and can pay over: what a payment's first hop needs (bLIP-56). */
   earlyWarningOfOwn(): number | undefined {
-    const own = this.usable().filter(({ state }) => state.role === 'member');
-    return own.length === 0 ? undefined : Math.max(...own.map(({ state }) => factoryEarlyWarningTime(state.live.spec)));
+    return largestEarlyWarning(this.usable().filter(({ state }) => state.role === 'member'));
   }
 
   private usable(): readonly FactoryChannel[] {
     return this.engine.all().flatMap(({ state }) => {
       if (state.phase !== 'live') return [];
-      return state.live.branches.filter((b) => mayCarryHtlcs(state.live, b, isClosing(state))).map((branch) => ({ state, branch }));
+      return factoryChannels(state).filter(({ branch, channel }) => mayCarryHtlcs(state.live, branch, isClosing(state), channel));
     });
   }
 
   /** The largest early warning of the factories whose channels can be paid over now, and how an invoice names those channels. */
   async forInvoice(): Promise<{ readonly earlyWarning: number; readonly hints: readonly string[] } | undefined> {
     const usable = this.usable();
-    if (usable.length === 0) return undefined;
-    const earlyWarning = Math.max(...usable.map(({ state }) => factoryEarlyWarningTime(state.live.spec)));
+    const earlyWarning = largestEarlyWarning(usable);
+    if (earlyWarning === undefined) return undefined;
     // The LSP is reached over its announced channels; a member only over the LSP.
-    const mine = new Set(usable.filter(({ state }) => state.role === 'member').map(({ branch }) => branch.channelId));
+    const mine = new Set(usable.filter(({ state }) => state.role === 'member').map(({ channel }) => channel.channelId));
     if (mine.size === 0) return { earlyWarning, hints: [] };
     const channels = await this.lightning.channels();
     const hints = channels.filter((c) => mine.has(c.channelId) && c.connected && c.state === 'CHANNELD_NORMAL').flatMap((c) => c.remoteAlias ?? c.shortChannelId ?? []);
@@ -147,8 +148,14 @@ export class ChannelBook {
 /** Of a channel without a factory: nothing may go over it. */
 export const UNAUDITED: FactoryChannelFacts = { earlyWarning: 0, active: false, frozen: false };
 
-export const factsOf = ({ state, branch }: FactoryChannel): FactoryChannelFacts => ({
-  earlyWarning: factoryEarlyWarningTime(state.live.spec),
-  active: mayCarryHtlcs(state.live, branch, false),
+export const factsOf = ({ state, branch, channel }: FactoryChannel): FactoryChannelFacts => ({
+  earlyWarning: earlyWarningOf(state.live.spec, channel.depth),
+  active: mayCarryHtlcs(state.live, branch, false, channel),
   frozen: isClosing(state) || (state.live.close !== undefined && fundingStatus(state.live).kind === 'confirmed'),
 });
+
+const factoryChannels = (state: FactoryChannel['state']): readonly FactoryChannel[] =>
+  state.live.branches.flatMap((branch) => channelsOf(state.live, branch).map((channel) => ({ state, branch, channel })));
+
+const largestEarlyWarning = (channels: readonly FactoryChannel[]): number | undefined =>
+  channels.length === 0 ? undefined : Math.max(...channels.map(({ state, channel }) => earlyWarningOf(state.live.spec, channel.depth)));

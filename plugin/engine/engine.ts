@@ -10,7 +10,7 @@ import type { Log } from '../runtime/definition.js';
 import { StoreError } from '../store/errors.js';
 import type { RequestRecord, StateWrite, Store, StoreTx } from '../store/store.js';
 import { advance, instanceOf, liveOf, type Factory, type FactoryState } from './factory.js';
-import { storedClose, storedTransactions } from './transactions.js';
+import { storedClose, storedPurchases, storedTransactions } from './transactions.js';
 
 /** Something of interest to commands that wait, status and notifications. */
 export interface Change {
@@ -211,5 +211,8 @@ const newTransactions = (instanceId: InstanceId, before: FactoryState | undefine
   if (!live) return [];
   const was = before && liveOf(before);
   if (!was) return storedTransactions(instanceId, live);
-  return was.close?.signature === live.close?.signature ? [] : storedClose(instanceId, live);
+  return [
+    ...(was.branches === live.branches ? [] : storedPurchases(instanceId, was, live)),
+    ...(was.close?.signature === live.close?.signature ? [] : storedClose(instanceId, live)),
+  ];
 };

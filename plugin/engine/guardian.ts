@@ -2,9 +2,9 @@
  * Looks at CLN's channels with every block and begins the way out of those that cannot wait (architecture 6, 9): an HTLC
  * near its limit, or a channel that CLN has failed, whose commitment is worth nothing before its leaf is on chain.
  */
-import { branchStatus, fundingStatus } from '../../factory-core/live/custody.js';
+import { channelStatus, fundingStatus } from '../../factory-core/live/custody.js';
 import { exitHeight, type PendingHtlc } from '../../factory-core/live/htlc-deadline.js';
-import { exitPath } from '../../factory-core/live/paths.js';
+import { channelPath, channelsOf, type BranchChannel } from '../../factory-core/live/paths.js';
 import type { Branch, Live } from '../../factory-core/live/state.js';
 import type { Channel, Htlc, Lightning } from '../lightning/lightning.js';
 import type { Log } from '../runtime/definition.js';
@@ -29,8 +29,9 @@ export const guard = async ({ engine, lightning, log }: GuardianParts): Promise<
     const live = state && liveOf(state);
     if (!state || !live) continue;
     const leaving = live.branches.flatMap((branch) => {
-      const channel = channels.get(branch.channelId);
-      const why = channel && reasonToLeave(state, live, branch, channel, height);
+      const why = channelsOf(live, branch)
+        .map((own) => ({ own, channel: channels.get(own.channelId) }))
+        .flatMap(({ own, channel }) => (channel && reasonToLeave(state, live, branch, own, channel, height)) ?? [])[0];
       if (why === undefined) return [];
       log('unusual', `factory ${instanceId}: leaving with the channel of client ${branch.member}: ${why}`);
       return [branch.member];
@@ -39,15 +40,15 @@ export const guard = async ({ engine, lightning, log }: GuardianParts): Promise<
   }
 };
 
-const reasonToLeave = (state: FactoryState, live: Live, branch: Branch, channel: Channel, height: number): string | undefined => {
+const reasonToLeave = (state: FactoryState, live: Live, branch: Branch, own: BranchChannel, channel: Channel, height: number): string | undefined => {
   const funding = fundingStatus(live);
   if (live.exits[branch.member] || funding.kind === 'unconfirmed' || (funding.kind === 'spent' && funding.by !== 'tree')) return undefined;
-  const status = branchStatus(live, branch);
+  const status = channelStatus(live, branch, own);
   if (status.kind !== 'virtual' && status.kind !== 'publishing') return undefined;
   if (channel.state === 'AWAITING_UNILATERAL') return 'lightningd has failed the channel';
   // Closed between the two nodes: the closing transaction, too, needs the leaf. The coordinator may wait for expiry.
   if (channel.state === 'CLOSINGD_COMPLETE' && state.role === 'member' && channel.toUs > 0n) return 'the channel was closed';
-  const left = exitPath(live, branch).length - (status.kind === 'publishing' ? status.confirmed : 0);
+  const left = channelPath(live, branch, own).length - (status.kind === 'publishing' ? status.confirmed : 0);
   for (const htlc of channel.htlcs) {
     const limit = exitHeight(pending(htlc), left, channel.connected);
     if (limit !== undefined && height >= limit) return `an HTLC of ${htlc.amount} msat expires at ${htlc.expiry}`;
@@ -63,9 +64,9 @@ const pending = (htlc: Htlc): PendingHtlc => ({
 });
 
 /** Whether the operator's `close` is for a channel of a factory that is not on chain yet: that would strand both sides. */
-export const isVirtual = (live: Live, branch: Branch): boolean => {
+export const isVirtual = (live: Live, branch: Branch, channel: BranchChannel): boolean => {
   const funding = fundingStatus(live);
   const ended = funding.kind === 'spent' && funding.by !== 'tree';
-  const { kind } = branchStatus(live, branch);
+  const { kind } = channelStatus(live, branch, channel);
   return !ended && !live.retired && (kind === 'virtual' || kind === 'publishing');
 };

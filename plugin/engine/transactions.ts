@@ -1,6 +1,6 @@
 /** The signed transactions that a state holds, for the store: what a way out consists of, readable without this plugin. */
 import type { InstanceId } from '../../blip/brands.js';
-import { closeOf, distributionOf, exitPath } from '../../factory-core/live/paths.js';
+import { closeOf, distributionOf, exitPath, purchasePath } from '../../factory-core/live/paths.js';
 import type { Live } from '../../factory-core/live/state.js';
 import type { SignedTx } from '../../factory-core/model.js';
 import { signedHex } from '../../factory-core/transactions.js';
@@ -15,10 +15,20 @@ export const storedTransactions = (instanceId: InstanceId, live: Live): readonly
   };
   for (const branch of live.branches) {
     for (const tx of exitPath(live, branch)) add(tx, tx.signable.purpose === 'leaf' ? branch.member : undefined);
+    for (const tx of purchasePath(live, branch)) add(tx, branch.member);
   }
   add(distributionOf(live));
   return [...all.values()];
 };
+
+/** What was bought between two states. */
+export const storedPurchases = (instanceId: InstanceId, before: Live, after: Live): readonly StoredTransaction[] =>
+  after.branches.flatMap((branch, i) => {
+    const had = before.branches[i]?.purchases.length ?? 0;
+    return purchasePath(after, branch)
+      .slice(had)
+      .map((tx) => ({ instanceId, txid: tx.signable.txid, kind: tx.signable.purpose, raw: signedHex(tx), member: branch.member }));
+  });
 
 /** The agreed close, once it is signed. */
 export const storedClose = (instanceId: InstanceId, live: Live): readonly StoredTransaction[] => {

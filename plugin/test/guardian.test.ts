@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { msat, txid, type NodeId } from '../../blip/brands.js';
-import { outpointKey } from '../../factory-core/live/paths.js';
+import { channelsOf, outpointKey } from '../../factory-core/live/paths.js';
 import type { Live } from '../../factory-core/live/state.js';
 import type { Event } from '../../factory-core/protocol/effects.js';
 import { alike } from '../../factory-core/test/support/factory.js';
@@ -109,9 +109,10 @@ describe('nobody leaves', () => {
 describe('a channel the operator must not close', () => {
   test('until its leaf is on chain, or the factory has ended', () => {
     const [branch] = lsp.branches;
-    expect(isVirtual(lsp, branch!)).toBe(true);
-    expect(isVirtual(publish(lsp, branch!, 1), branch!)).toBe(true);
-    expect(isVirtual(publish(lsp, branch!, 2), branch!)).toBe(false);
-    expect(isVirtual({ ...lsp, retired: true }, branch!)).toBe(false);
+    const [own] = channelsOf(lsp, branch!);
+    expect(isVirtual(lsp, branch!, own!)).toBe(true);
+    expect(isVirtual(publish(lsp, branch!, 1), branch!, own!)).toBe(true);
+    expect(isVirtual(publish(lsp, branch!, 2), branch!, own!)).toBe(false);
+    expect(isVirtual({ ...lsp, retired: true }, branch!, own!)).toBe(false);
   });
 });

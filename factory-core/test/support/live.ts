@@ -21,6 +21,7 @@ const branchOf = (member: number, role: 'coordinator' | 'member'): Branch => ({
   channelId: channelIdOf(member),
   channelScript: channelScript(member),
   leafSignature: NOBODYS,
+  purchases: [],
 });
 
 /** The coordinator's view, or that of member 0. */

@@ -96,6 +96,8 @@ export const onSpec = (from: MemberState, attempt: number, message: Spec, env: M
   const problem = validateSpec(spec, expected, env.bounds);
   if (problem) return refuse(state, `spec.${problem.field}: ${problem.reason}`);
   const key = createKey(state);
+  // A step that could not be stored left nonces behind that nobody has seen, perhaps for another spec of this attempt.
+  env.signer.drop(key);
   const nonces = signablesOf(spec, message.memberIndex).map((s) => env.signer.nonce(key, s));
   const next: Signing = { ...state, phase: 'signing', spec, member: message.memberIndex, nonces };
   return step(next, [reply(next, { type: 'nonces', nonces })], { cancelPending: true });

@@ -1,4 +1,6 @@
 /** The main job: a factory is created, paid through, survives restarts, and is closed. */
+import { statSync } from 'node:fs';
+import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { Cluster } from '../harness/cluster.js';
 import { waitFor } from '../harness/wait.js';
@@ -57,6 +59,16 @@ describe('a factory of three clients', () => {
     const other = rpcError(lsp.call('factory-create', { clients: clients.map((c) => c.id), capacity: 50_000, request_id: 'first' }));
     await expect(other).resolves.toMatchObject({ code: 3005 });
     expect((await lsp.call('factory-list')).factories).toHaveLength(1);
+  });
+
+  test('a copy of the database is made while the node works, whole, and never over another file', async () => {
+    const client = cluster.client(0);
+    const file = path.join(client.dir, 'copy.sqlite3');
+    const copy = await client.call('factory-backup', { file });
+    expect(copy).toMatchObject({ file, bytes: statSync(file).size, factories: 1 });
+    await expect(rpcError(client.call('factory-backup', { file }))).resolves.toMatchObject({ code: -32602, data: { field: 'file' } });
+    await expect(rpcError(client.call('factory-backup', { file: 'copy.sqlite3' }))).resolves.toMatchObject({ code: -32602, data: { field: 'file' } });
+    await expect(rpcError(client.call('factory-backup', { file: '/nowhere/copy.sqlite3' }))).resolves.toMatchObject({ code: 3008 });
   });
 
   test('payments: LSP to client, client to client, in from and out to the world', async () => {

@@ -1,5 +1,6 @@
 /** All commands, by name; `plugin/schemas/<name>.json` documents each. */
 import type { Method } from '../runtime/definition.js';
+import { factoryBackup } from './backup.js';
 import { factoryClose } from './close.js';
 import type { Context } from './context.js';
 import { factoryCreate } from './create.js';
@@ -17,4 +18,5 @@ export const commands = (context: () => Context): Readonly<Record<string, Method
   'factory-plan': factoryPlan(context),
   'factory-tree': factoryTree(context),
   'factory-verify': factoryVerify(context),
+  'factory-backup': factoryBackup(context),
 });

@@ -6,6 +6,7 @@ import type { Hex, InstanceId, Outpoint, Txid } from '../../blip/brands.js';
 import type { Purpose } from '../../factory-core/model.js';
 import type { BlockRef, ChainStep } from '../chain/position.js';
 import { advance } from '../chain/position.js';
+import type { BackupInfo } from './backup.js';
 import { StoreError } from './errors.js';
 import { JOURNAL_ROOT, nextRow, readRow, verifyRows } from './journal.js';
 import type { JournalRow } from './journal.js';
@@ -257,6 +258,10 @@ export class MemoryStore implements Store {
     this.#checkOpen();
     return this.#journal.slice(after, after + limit).map(readRow);
   }
+  backup(target: string): Promise<BackupInfo> {
+    return Promise.reject(new StoreError('io', target, 'a store in memory cannot be copied'));
+  }
+
   verifyJournal(): JournalVerdict {
     this.#checkOpen();
     return verifyRows(this.#journal, this.#head());

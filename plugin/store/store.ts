@@ -5,6 +5,7 @@
 import type { Hex, InstanceId, Outpoint, Txid } from '../../blip/brands.js';
 import type { Purpose } from '../../factory-core/model.js';
 import type { BlockRef, ChainStep } from '../chain/position.js';
+import type { BackupInfo } from './backup.js';
 
 export type Role = 'coordinator' | 'member';
 
@@ -168,5 +169,7 @@ export interface Store {
 
   /** The last blocks delivered, oldest first. */
   blocks(): readonly BlockRef[];
+  /** A copy as of one moment, while work goes on. `exists` when there is something at `target`. */
+  backup(target: string): Promise<BackupInfo>;
   close(): void;
 }

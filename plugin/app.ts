@@ -18,6 +18,7 @@ import { Messenger } from './engine/messenger.js';
 import { Outbox } from './engine/outbox.js';
 import { Peers } from './engine/peers.js';
 import { Performer } from './engine/performer.js';
+import { Watchdog } from './engine/watchdog.js';
 import type { Lightning, NodeInfo } from './lightning/lightning.js';
 import { upgraded } from './engine/upgrade.js';
 import { settingsOf, type Options } from './options.js';
@@ -35,6 +36,7 @@ export interface App {
   /** There may be a new block. */
   readonly poll: () => void;
   readonly book: ChannelBook;
+  readonly watchdog: Watchdog;
   readonly log: Log;
   /** The node's `cltv-final`. */
   readonly cltvFinal: number;
@@ -134,6 +136,7 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
     watchOnly: () => problem,
   };
 
+  const watchdog = new Watchdog({ engine, lightning, log, autoClose: settings.autoClose, paused: () => problem });
   const watch = new Watch(engine);
   const follower: Follower = createFollower({
     source: {
@@ -158,6 +161,7 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
     if (result.status !== 'synced') return;
     engine.setHeight(result.height);
     await guard({ engine, lightning, log });
+    await watchdog.look();
   };
   const poll = (): void => {
     follow().catch((error: unknown) => {
@@ -175,6 +179,7 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
     messenger,
     poll,
     book: new ChannelBook(engine, lightning),
+    watchdog,
     log,
     cltvFinal,
     start: async () => {

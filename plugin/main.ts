@@ -6,6 +6,7 @@ import type { Context } from './commands/context.js';
 import { ErrorCode, fail } from './commands/errors.js';
 import { stateName } from './commands/views.js';
 import type { Change } from './engine/engine.js';
+import type { FactoryWarning } from './engine/watchdog.js';
 import { connected, hooks, subscriptions } from './hooks.js';
 import { createLightning } from './lightning/cln.js';
 import { OPTIONS } from './options.js';
@@ -26,6 +27,11 @@ const announceState = ({ instanceId, before, after }: Change): void => {
   plugin.notify(STATE_CHANGED, { factory_id: instanceId, role: after.role, ...(was === undefined ? {} : { old_state: was }), new_state: is });
 };
 
+/** Something presses: the same that `factory-status` lists, said when it is new and again the oftener the more it does. */
+const WARNING = 'factory_warning';
+const announceWarning = ({ instanceId, role, height, code, urgency, text, deadline }: FactoryWarning): void =>
+  plugin.notify(WARNING, { factory_id: instanceId, role, code, urgency, text, height, deadline });
+
 const plugin = createPlugin({
   name: 'cln-factory',
   options: OPTIONS,
@@ -34,7 +40,7 @@ const plugin = createPlugin({
   methods: commands(context),
   hooks: hooks(running),
   subscriptions: subscriptions(running),
-  notifications: [STATE_CHANGED],
+  notifications: [STATE_CHANGED, WARNING],
   onInit: async ({ options, rpc }) => {
     const lightning = createLightning(rpc);
     const log = plugin.log.bind(plugin);
@@ -43,6 +49,7 @@ const plugin = createPlugin({
       const store = openPluginStore(info, options);
       const starting = await createApp(lightning, info, store, options, log);
       starting.context.engine.onChange(announceState);
+      starting.watchdog.onWarning(announceWarning);
       await starting.start();
       app = starting;
     } catch (error) {

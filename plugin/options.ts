@@ -57,6 +57,10 @@ export const OPTIONS = {
     default: 60,
     convert: within({ min: 1, max: 3_600 }),
   }),
+  'factory-auto-close': option.bool({
+    description: 'Close a factory that is settling by itself, as soon as all its clients are connected',
+    default: true,
+  }),
   'factory-bump-budget': option.int({
     description: 'Satoshis that raising the fee of one transaction may cost',
     default: 50_000,
@@ -70,6 +74,7 @@ export const settingsOf = (options: Options): Settings => ({
   accept: options['factory-accept'],
   mainnetAllowed: options['factory-mainnet'],
   stepTimeout: options['factory-step-timeout'],
+  autoClose: options['factory-auto-close'],
   terms: {
     treeFeerate: options['factory-feerate'],
     activeBlocks: options['factory-active-blocks'],

@@ -3,6 +3,7 @@ import type { Outpoint, Txid } from '../../blip/brands.js';
 import type { ChainEvent, ConfirmedTx } from '../protocol/effects.js';
 import { present } from '../protocol/present.js';
 import { fundingPrevout } from '../transactions.js';
+import { phaseAt } from './deadlines.js';
 import { channelPath, channelsOf, closeOf, distributionOf, exitPath, lastStock, outpointKey, purchasePath, rootOf, type BranchChannel } from './paths.js';
 import type { Branch, ChainView, Live } from './state.js';
 
@@ -129,8 +130,8 @@ export const liveState = (live: Live, closing: boolean): LiveState => {
   if (funding.kind === 'unconfirmed' || funding.depth < spec.terms.minDepth) return 'funding';
   if (Object.keys(live.exits).length > 0) return 'exiting';
   if (closing || live.close) return 'closing';
-  if (chain.tip < spec.startHeight + spec.terms.activeBlocks) return 'active';
-  return chain.tip < spec.startHeight + spec.terms.activeBlocks + spec.terms.dyingBlocks ? 'dying' : 'settling';
+  const phase = phaseAt(spec, chain.tip);
+  return phase === 'active' || phase === 'dying' ? phase : 'settling';
 };
 
 /** Only the coordinator, who has all branches, can know. */

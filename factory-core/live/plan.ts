@@ -7,11 +7,9 @@ import type { Script } from '../../blip/brands.js';
 import { spendableFrom } from '../exit-plan.js';
 import type { Effect } from '../protocol/effects.js';
 import { branchStatus, channelStatus, fundingStatus, voidReason } from './custody.js';
+import { calendarOf } from './deadlines.js';
 import { channelsOf, closeOf, distributionOf, exitPath, lastStock, leafOf, outpointKey, purchasePath, rootOf } from './paths.js';
 import type { Branch, Live } from './state.js';
-
-/** Blocks before expiry at which the coordinator publishes the root: that alone ends the distribution (architecture 3.5). */
-export const ROOT_GUARD = 144;
 
 export const plan = (live: Live, role: 'coordinator' | 'member'): Effect[] => {
   const funding = fundingStatus(live);
@@ -20,16 +18,25 @@ export const plan = (live: Live, role: 'coordinator' | 'member'): Effect[] => {
   const close = funding.kind === 'confirmed' ? signedClose(live) : [];
   if (funding.kind === 'confirmed') {
     if (role === 'member' && tip >= live.spec.expiryHeight) return [...close, publish(distributionOf(live), 'expired: paying everyone out')];
-    const guard = live.spec.expiryHeight - Math.min(ROOT_GUARD, live.spec.terms.settlingBlocks);
-    if (role === 'coordinator' && close.length === 0 && tip >= guard && Object.keys(live.exits).length === 0) {
-      return [publish(rootOf(live), 'expiry is near: the root ends the distribution', live.spec.expiryHeight)];
-    }
   }
   const seen = new Set<string>();
+  const root = role === 'coordinator' && funding.kind === 'confirmed' ? guardingRoot(live, close.length > 0) : [];
+  if (root.length > 0) seen.add(rootOf(live).signable.txid);
   return [
     ...close,
+    ...root,
     ...live.branches.flatMap((branch) => [...(live.exits[branch.member] ? exitStep(live, branch, seen) : []), ...purchaseStep(live, branch)]),
   ];
+};
+
+/**
+ * The root in time (architecture 3.5), whoever else is leaving. A signed close has until the last call to confirm alone; from
+ * there on one of the two does. Past expiry it is a race with the distribution, and still worth it.
+ */
+const guardingRoot = (live: Live, closeSigned: boolean): Effect[] => {
+  const { guard, lastCall, expiry } = calendarOf(live.spec);
+  if (live.chain.tip < (closeSigned ? lastCall : guard)) return [];
+  return [publish(rootOf(live), 'expiry is near: the root ends the distribution', expiry)];
 };
 
 /** It binds nobody until it confirms: whoever wants out by the tree tries that as well, and one of the two confirms. */

@@ -18,6 +18,8 @@ export interface Settings {
   /** Defaults of a new factory. */
   readonly terms: Omit<Terms, 'chainHash'>;
   readonly stepTimeout: number;
+  /** Whether a factory that settles is closed without being asked. */
+  readonly autoClose: boolean;
 }
 
 export interface Context {

@@ -3,9 +3,12 @@ import type { Msat, NodeId } from '../../blip/brands.js';
 import { branchStatus, channelStatus, depthOf, fundingStatus, liveState, voidReason, type BranchStatus } from '../../factory-core/live/custody.js';
 import { channelsOf as channelsOfBranch, exitPath, lastStock, outpointKey, purchasePath } from '../../factory-core/live/paths.js';
 import type { Branch, Live } from '../../factory-core/live/state.js';
+import { calendarOf } from '../../factory-core/live/deadlines.js';
+import type { Warning } from '../../factory-core/live/warnings.js';
 import { exitCost, factoryEarlyWarningTime } from '../../factory-core/exit-plan.js';
 import { shapeCost } from '../../factory-core/shape.js';
 import { isClosing, type Factory, type FactoryState } from '../engine/factory.js';
+import { warningsFor } from '../engine/watchdog.js';
 import type { Channel, Feerates, Peer } from '../lightning/lightning.js';
 import type { JsonObject } from '../runtime/json.js';
 
@@ -124,14 +127,16 @@ const liveView = (state: LiveState, around: Surroundings): JsonObject => {
   const { spec, chain } = live;
   const early = factoryEarlyWarningTime(spec);
   const funding = fundingStatus(live);
+  const { dying, settling, guard, expiry } = calendarOf(spec);
   return {
     early_warning_time: early,
     height: chain.tip,
     heights: {
       start: spec.startHeight,
-      dying: spec.startHeight + spec.terms.activeBlocks,
-      settling: spec.startHeight + spec.terms.activeBlocks + spec.terms.dyingBlocks,
-      expiry: spec.expiryHeight,
+      dying,
+      settling,
+      guard,
+      expiry,
       ...(chain.fundingHeight === undefined ? {} : { funding: chain.fundingHeight }),
     },
     funding: {
@@ -146,9 +151,12 @@ const liveView = (state: LiveState, around: Surroundings): JsonObject => {
     shape: spec.fanouts.join('x'),
     members: live.branches.map((branch) => memberView(live, branch, around)),
     exit: exitView(live, around.feerates),
+    warnings: warningsFor(state, new Set(around.peers.filter((p) => p.connected).map((p) => p.id))).map(warningView),
     pending: livePending(state, around),
   };
 };
+
+const warningView = ({ code, urgency, text, deadline }: Warning): JsonObject => ({ code, urgency, text, deadline });
 
 const fundingProblem = (live: Live): JsonObject => {
   const funding = fundingStatus(live);

@@ -69,6 +69,8 @@ export class World {
   /** Messages sent, by type, for tests. */
   readonly sent: { readonly from: string; readonly to: NodeId; readonly envelope: FactoryEnvelope }[] = [];
   readonly trace: string[] = [];
+  /** What a node was told to drop, by node and funding transaction. */
+  private readonly dropped = new Set<string>();
   private readonly gone = new Set<Host>();
   private randomness = 0;
 
@@ -313,6 +315,7 @@ export class World {
       case 'discard_channels':
         for (const peer of effect.peers) if (host.isCoordinator) this.cln.cancel(peer);
         this.cln.drop(host.id, effect.fundingTxids);
+        for (const fundingTxid of effect.fundingTxids) this.dropped.add(`${host.name} ${fundingTxid}`);
         return undefined;
       case 'audit': {
         const { attempt, funding } = effect;
@@ -362,11 +365,19 @@ export class World {
     if (host.up) this.crash(host);
     this.gone.add(host);
   }
+  /** Back, after all. */
+  returns(host: Host): void {
+    this.gone.delete(host);
+  }
   /** What a confirmed transaction pays to a script. */
   paidBy(id: Txid, to: Script): bigint {
     return this.chain.outputsOf(id).reduce((sum, o) => (o.script === to ? sum + o.amount : sum), 0n);
   }
 
+  /** A channel that a node still has after it was told to drop it has been opened since. */
+  isOpenedLate(host: Host, channel: SimChannel): boolean {
+    return this.dropped.has(`${host.name} ${channel.funding.txid}`);
+  }
   channelOf(host: Host): SimChannel | undefined {
     const branch = host.live?.branches[0];
     return branch && this.cln.find(host.id, branch.channelId);

@@ -1,5 +1,5 @@
 import { Bitcoind } from './bitcoind.js';
-import type { LightningResults } from './lightning-results.js';
+import type { LightningResults, PeerChannel } from './lightning-results.js';
 import { LightningNode, NodeProblems, type NodeOptions, type Options } from './lightningd.js';
 import { waitFor } from './wait.js';
 import { Workspace } from './workspace.js';
@@ -116,6 +116,7 @@ export class Cluster {
 
   /** Pays over Lightning; `to` makes an invoice, `from` pays it. */
   async pay(from: LightningNode, to: LightningNode, amountMsat: number | bigint, options: Options = {}): Promise<LightningResults['xpay']> {
+    await Promise.all([this.reachable(from, Number(amountMsat)), this.reachable(to)]);
     this.invoices += 1;
     const invoice = await to.call('invoice', { amount_msat: Number(amountMsat), label: `pay-${this.invoices}`, description: 'itest' });
     return from.call('xpay', { invstring: invoice.bolt11, ...options });
@@ -146,11 +147,11 @@ export class Cluster {
     return opened.channel_id;
   }
 
-  /** Waits until the node can pay and be paid over this channel: an invoice needs the peer's channel_update for its hint. */
+  /** Waits until the node can pay and be paid over this channel. */
   async usable(node: LightningNode, channelId: string): Promise<void> {
     await node.waitFor(`channel ${channelId} to be usable`, async () => {
       const channel = (await node.channels()).find((candidate) => candidate.channel_id === channelId);
-      return channel?.state === 'CHANNELD_NORMAL' && channel.peer_connected && channel.updates?.remote !== undefined;
+      return channel !== undefined && isUsable(channel);
     });
   }
 
@@ -164,6 +165,15 @@ export class Cluster {
     } finally {
       await this.workspace.close();
     }
+  }
+
+  /** Waits until a node that has channels can use them: peers drop and renew a connection when they like, and what a node has just been paid it cannot spend yet. */
+  private async reachable(node: LightningNode, spendableMsat = 0): Promise<void> {
+    await node.waitFor(`a usable channel, ${spendableMsat} msat to spend`, async () => {
+      const open = (await node.channels()).filter((channel) => channel.state === 'CHANNELD_NORMAL');
+      const usable = open.filter(isUsable);
+      return open.length === 0 || (usable.length > 0 && usable.reduce((sum, channel) => sum + channel.spendable_msat, 0) >= spendableMsat);
+    });
   }
 
   private async sendCoins(node: LightningNode, coins: readonly bigint[]): Promise<void> {
@@ -204,6 +214,9 @@ export class Cluster {
     await waitFor('everybody to know the public channel', async () => (await Promise.all(this.nodes.map(known))).every(Boolean));
   }
 }
+
+/** An invoice, or a route, needs the peer's channel_update. */
+const isUsable = (channel: PeerChannel): boolean => channel.state === 'CHANNELD_NORMAL' && channel.peer_connected && channel.updates?.remote !== undefined;
 
 const common = (
   { options, allowBroken }: ClusterOptions,

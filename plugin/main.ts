@@ -9,6 +9,7 @@ import type { Change } from './engine/engine.js';
 import type { FactoryWarning } from './engine/watchdog.js';
 import { connected, hooks, subscriptions } from './hooks.js';
 import { createLightning } from './lightning/cln.js';
+import { versionProblem } from './lightning/version.js';
 import { OPTIONS } from './options.js';
 import { createPlugin } from './runtime/plugin.js';
 import { runPlugin } from './runtime/run.js';
@@ -45,6 +46,8 @@ const plugin = createPlugin({
     const lightning = createLightning(rpc);
     const log = plugin.log.bind(plugin);
     const info = await lightning.info();
+    const tooOld = versionProblem(info.version);
+    if (tooOld !== undefined) return { disable: tooOld };
     try {
       const store = openPluginStore(info, options);
       const starting = await createApp(lightning, info, store, options, log);

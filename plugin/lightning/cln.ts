@@ -1,4 +1,4 @@
-/** `Lightning` over Core Lightning's RPC (v25.12 or later). */
+/** `Lightning` over Core Lightning's RPC (v26.06 or later). */
 import type { Rpc } from '../runtime/rpc-client.js';
 import { chainApi } from './chain.js';
 import { channelApi } from './channels.js';

@@ -34,7 +34,7 @@ export interface HookAnswers {
 }
 export type HookName = keyof HookAnswers;
 
-/** What narrows a hook down in lightningd itself (v25.12): message types, or commands. Other hooks refuse filters. */
+/** What narrows a hook down in lightningd itself (v26.06): message types, or commands. Other hooks refuse filters. */
 export type HookFilter<N extends HookName> = N extends 'custommsg' ? number : N extends 'rpc_command' ? string : never;
 
 export interface HookContext {

@@ -1,6 +1,6 @@
 /** Step 6: arm every channel, then publish the funding transaction (architecture 3.3, 5.6). */
 import type { FactoryMessage } from '../../blip/messages.js';
-import { onChain } from '../live/custody.js';
+import { onChain, voidReason } from '../live/custody.js';
 import { leafOf } from '../live/paths.js';
 import type { Live } from '../live/state.js';
 import type { Event, Step } from '../protocol/effects.js';
@@ -52,7 +52,14 @@ export const onArming = (state: Arming, event: Event, env: Env): Step<Coordinato
       return goLive(state);
     case 'funding_rejected':
       return abort(state, `the funding transaction was rejected: ${event.reason}`, env);
-    case 'block_connected':
+    case 'block_connected': {
+      const next: Arming = { ...state, live: onChain(state.live, event) };
+      // The chain knows better than the outbox whether it was sent: by the time this node is back after a crash its output
+      // may be spent, by somebody's exit, and then nothing else tells.
+      if (next.live.chain.fundingHeight !== undefined) return { ...goLive(next), cancelPending: true };
+      const never = voidReason(next.live);
+      return never === undefined ? step(next) : abort(next, never, env);
+    }
     case 'block_disconnected':
       return step({ ...state, live: onChain(state.live, event) });
     case 'message':

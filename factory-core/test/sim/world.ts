@@ -294,8 +294,9 @@ export class World {
         return undefined;
       case 'send_funding': {
         if (this.chain.isKnown(effect.funding.txid)) return { type: 'funding_sent' };
-        this.oracle.funding(effect.funding);
         const sent = this.wallet.send(effect.psbt);
+        // What nobody takes does no harm: it was under way when its coins were found spent, and the ceremony given up.
+        if (sent === 'accepted') this.oracle.funding(effect.funding);
         return sent === 'accepted' || sent === 'known' ? { type: 'funding_sent' } : { type: 'funding_rejected', reason: sent };
       }
       case 'open_start': {

@@ -11,6 +11,7 @@ import { present, withAt } from '../protocol/present.js';
 import type { Signable } from '../model.js';
 import { buildClose } from '../transactions.js';
 import { aggregateNonces, findCulprits, isOwnNonceLost, MusigError, verifyFinal } from '../musig/index.js';
+import { fundingStatus } from '../live/custody.js';
 import { channelsOf } from '../live/paths.js';
 import { balanceOf, closeOutputs } from '../live/payouts.js';
 import { plan } from '../live/plan.js';
@@ -66,7 +67,9 @@ const outstanding = (state: Active, index: number): FactoryMessage | undefined =
 };
 
 export const beginClose = (state: CoordinatorLive, feerate: number): Step<CoordinatorLive> => {
-  if (state.closing || state.live.close?.signature !== undefined) return step(state);
+  // Once the factory's output is spent payments pass again below the tree: what balances were agreed is the past.
+  const over = fundingStatus(state.live).kind === 'spent';
+  if (over || state.closing || state.live.close?.signature !== undefined) return step(state);
   const attempt = state.closeAttempts + 1;
   const clean = withoutFailure(state);
   const none = state.members.map(() => null);

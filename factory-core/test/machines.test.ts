@@ -2,7 +2,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { txid, type NodeId, type PartialSignature, type PublicNonce, type SchnorrSignature } from '../../blip/brands.js';
 import type { FactoryMessage } from '../../blip/messages.js';
-import { branchStatus, liveState, mayCarryHtlcs } from '../live/custody.js';
+import { branchStatus, fundingStatus, liveState, mayCarryHtlcs } from '../live/custody.js';
 import { slotAmount } from '../transactions.js';
 import type { Host } from './sim/host.js';
 import { World, type WorldOptions } from './sim/world.js';
@@ -370,6 +370,25 @@ describe('cooperative close', () => {
     world.quiet();
     if (world.chain.pendingTxs().length === 0) close(world);
     ended(world);
+  });
+  test('an agreed close is not begun anew once somebody has left: by command, or by a restart', () => {
+    const world = withBalances(active());
+    silent('client 2', 'close_partial')(world);
+    close(world);
+    expect(world.coordinator.live!.close).toBeDefined();
+    world.command(world.member(0), { type: 'exit_requested', members: [0] });
+    world.quiet();
+    world.mine(3);
+    world.quiet();
+    expect(fundingStatus(world.coordinator.live!)).toMatchObject({ kind: 'spent', by: 'tree', depth: 3 });
+    // Payments pass again by now.
+    world.channelOf(world.member(2))!.htlc = { from: world.coordinator.id, amount: 5_000n };
+    world.command(world.coordinator, { type: 'close_requested', feerate: 3_000 });
+    expect(world.coordinatorState).not.toHaveProperty('closing');
+    world.crash(world.coordinator);
+    world.restart(world.coordinator);
+    expect(world.coordinatorState).not.toHaveProperty('closing');
+    world.settleHtlc(world.channelOf(world.member(2))!);
   });
   test('a bad partial signature names its sender, and the same transaction is signed again', () => {
     const world = withBalances(active({ dishonest: ['client 1'] }));

@@ -63,6 +63,9 @@ const close = async (ctx: Context, id: InstanceId, asked: number | undefined, co
     if (of === id) command.message('info', text);
   });
   try {
+    // A block may have come meanwhile, and a close that does not begin never ends.
+    const { live } = findLive(ctx, id, 'factory-close').state;
+    if (fundingStatus(live).kind !== 'confirmed') fail(ErrorCode.WrongState, `factory-close: factory ${id} has ended`, { factory_id: id });
     const ended = ending(ctx, id, command.signal);
     ctx.engine.dispatch(id, { type: 'close_requested', feerate });
     return await ended;

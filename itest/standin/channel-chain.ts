@@ -1,8 +1,9 @@
 import type { Block, BlockTx } from './bitcoind.js';
 import type { ChainListener } from './blocks.js';
-import { type Cause, type Channel, isClosing, isNormal, type Spend } from './channel.js';
+import { type Cause, type Channel, isClosing, isNormal, nameOf, policyOf, type Spend } from './channel.js';
 import type { Channels } from './channels.js';
 import { DELAY, delayedScript, ourCommitment, sweepDelayed } from './commitment.js';
+import { PERMANENT_CHANNEL_FAILURE } from './failures.js';
 import type { Node } from './node.js';
 import { decodeTx, encodeTx, finalTx, outpointKey, parsePsbt, txidOf } from './tx.js';
 import { toSat } from './bitcoind.js';
@@ -61,6 +62,12 @@ export class ChannelChain implements ChainListener {
     this.lockIn(channel);
   }
 
+  /** Our terms have changed: the peer is told, and everybody, if the channel is announced. */
+  tellTerms(channel: Channel): void {
+    if (this.channels.link.isLive(channel)) this.channels.link.send(channel, 'channel_update', { update: localUpdate(channel, this.node) });
+    if (channel.announced) this.node.gossip.announce(channel);
+  }
+
   private lockIn(channel: Channel): void {
     if (!channel.ready.local || !channel.ready.remote) return;
     if (channel.state === 'CHANNELD_AWAITING_LOCKIN') this.channels.setState(channel, 'CHANNELD_NORMAL', channel.opener === 'local' ? 'user' : 'remote', 'Lockin complete');
@@ -89,6 +96,30 @@ export class ChannelChain implements ChainListener {
       }
     });
     for (const channel of channels) this.progress(channel, block.height);
+    for (const channel of channels) this.deadlines(channel, block.height);
+  }
+
+  /**
+   * BOLT 2: a channel fails when an HTLC offered in it outlives its expiry, or one we have the preimage of comes close to it; an HTLC
+   * that waits for a dead channel fails back in time for its own. As in lightningd, nobody lets go of what a plugin holds.
+   */
+  private deadlines(channel: Channel, height: number): void {
+    const late = channel.htlcs.find(({ direction, expiry, preimage }) =>
+      direction === 'out' ? height > expiry : preimage !== undefined && height >= expiry - Math.ceil(this.node.options.int('cltv-delta') / 2),
+    );
+    if (isNormal(channel) || channel.state === 'CHANNELD_SHUTTING_DOWN') {
+      if (late === undefined || channel.error !== undefined) return;
+      const what = late.direction === 'out' ? `Offered HTLC ${late.id} SENT_ADD_ACK_REVOCATION` : `Fulfilled HTLC ${late.id} SENT_REMOVE_HTLC`;
+      this.channels.closer.fail(channel, 'protocol', `${what} cltv ${late.expiry} hit deadline`);
+      return;
+    }
+    for (const { direction, expiry, preimage, origin } of channel.htlcs) {
+      if (direction !== 'out' || height <= expiry || preimage !== undefined || origin?.kind !== 'forward') continue;
+      const source = this.channels.byNumber(origin.channel);
+      const waiting = source?.htlcs.find(({ direction: way, id }) => way === 'in' && id === origin.htlc);
+      if (source === undefined || waiting === undefined || isClosing(source) || height + 3 < waiting.expiry) continue;
+      this.channels.link.fail(source, waiting.id, { message: PERMANENT_CHANNEL_FAILURE, node: this.node.keys.nodeId, channel: nameOf(channel) });
+    }
   }
 
   blockDisconnected(height: number): void {
@@ -196,8 +227,8 @@ export class ChannelChain implements ChainListener {
 
 /** A side's conditions for forwarding, as `updates` of listpeerchannels shows them. */
 export const localUpdate = (channel: Channel, node: Node): JsonObject => ({
-  htlc_minimum_msat: 0,
-  htlc_maximum_msat: (channel.capacity - channel.ourReserve) * 1000,
+  htlc_minimum_msat: policyOf(channel).least,
+  htlc_maximum_msat: policyOf(channel).most,
   cltv_expiry_delta: node.options.int('cltv-delta'),
   fee_base_msat: channel.fees.base,
   fee_proportional_millionths: channel.fees.ppm,

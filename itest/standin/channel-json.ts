@@ -1,4 +1,4 @@
-import { type Channel, directionOf, type Htlc, receivable, spendable } from './channel.js';
+import { type Channel, directionOf, type Htlc, policyOf, receivable, spendable } from './channel.js';
 import { FORGET_DEPTH, localUpdate } from './channel-chain.js';
 import { MAX_IN_FLIGHT } from './channel-open.js';
 import { CLOSING_FEE, commitmentFee, DELAY, ourCommitment } from './commitment.js';
@@ -77,8 +77,8 @@ export const channelJson = (node: Node, channel: Channel): JsonObject => {
     spendable_msat: spendable(channel, COMMITMENT_PERKW),
     receivable_msat: receivable(channel, COMMITMENT_PERKW),
     minimum_htlc_in_msat: 0,
-    minimum_htlc_out_msat: 0,
-    maximum_htlc_out_msat: (capacity - channel.ourReserve) * 1000,
+    minimum_htlc_out_msat: policyOf(channel).least,
+    maximum_htlc_out_msat: policyOf(channel).most,
     their_to_self_delay: DELAY,
     our_to_self_delay: DELAY,
     max_accepted_htlcs: 483,

@@ -60,7 +60,9 @@ export class ChannelLink {
     for (const channel of this.channels.all())
       for (const htlc of channel.htlcs) {
         const waits = htlc.direction === 'in' && htlc.preimage === undefined && htlc.failure === undefined;
-        if (waits && talks(channel) && !this.isForwarded(channel, htlc)) this.node.forwards.incoming(channel, htlc);
+        if (!waits || !talks(channel) || this.isForwarded(channel, htlc)) continue;
+        this.channels.logOf(channel).unusual(`Replaying old unprocessed HTLC #${htlc.id}`);
+        this.node.forwards.incoming(channel, htlc);
       }
   }
 
@@ -143,6 +145,10 @@ export class ChannelLink {
         break;
       case 'channel_ready':
         this.channels.chain.peerReady(channel, message);
+        break;
+      case 'channel_update':
+        channel.remoteUpdate = message['update'] as JsonObject;
+        this.channels.save(channel);
         break;
       case 'add_htlc':
         this.added(channel, message);

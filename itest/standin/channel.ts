@@ -72,8 +72,15 @@ export interface PeerKeys {
 }
 
 export interface Fees {
-  base: number;
-  ppm: number;
+  readonly base: number;
+  readonly ppm: number;
+}
+
+/** On what terms we forward into a channel: fees, and the amounts we take on, in millisatoshis. */
+export interface Policy {
+  readonly fees: Fees;
+  readonly least: number;
+  readonly most: number;
 }
 
 export interface StateChange extends JsonObject {
@@ -116,7 +123,11 @@ export interface Channel {
   /** What we, and what the peer, must keep, in satoshis. */
   readonly ourReserve: number;
   readonly theirReserve: number;
-  readonly fees: Fees;
+  fees: Fees;
+  /** Absent: anything the channel can carry. */
+  limits?: { readonly least: number; readonly most: number };
+  /** Terms that were better for the sender, and until when they still do (seconds since 1970). */
+  formerPolicy?: Policy & { readonly until: number };
   readonly aliasLocal: string;
   aliasRemote?: string;
   remoteUpdate?: JsonObject;
@@ -198,6 +209,15 @@ const available = (channel: Channel, side: Side, perKw: number): number => {
 };
 export const spendable = (channel: Channel, perKw: number): number => available(channel, 'local', perKw);
 export const receivable = (channel: Channel, perKw: number): number => available(channel, 'remote', perKw);
+
+/** The most we can ever send at once: all but our reserve. */
+export const mostPossible = ({ capacity, ourReserve }: Channel): number => (capacity - ourReserve) * 1000;
+export const policyOf = (channel: Channel): Policy => ({ fees: channel.fees, least: channel.limits?.least ?? 0, most: channel.limits?.most ?? mostPossible(channel) });
+/** Today's terms, and the former ones while senders may not have heard of today's. */
+export const policiesOf = (channel: Channel): readonly Policy[] => [
+  policyOf(channel),
+  ...(channel.formerPolicy !== undefined && channel.formerPolicy.until > Date.now() / 1000 ? [channel.formerPolicy] : []),
+];
 
 /** The fee in `fees` for forwarding this amount. */
 export const forwardFee = ({ base, ppm }: Fees, msat: number): number => base + Math.floor((msat * ppm) / 1_000_000);

@@ -27,6 +27,9 @@ export const UNKNOWN_NEXT_PEER = '400a';
 export const FEE_INSUFFICIENT = '100c';
 export const INCORRECT_CLTV_EXPIRY = '100d';
 export const EXPIRY_TOO_SOON = '100e';
+export const EXPIRY_TOO_FAR = '0015';
+export const FINAL_INCORRECT_CLTV_EXPIRY = '0012';
+export const FINAL_INCORRECT_HTLC_AMOUNT = '0013';
 export const INVALID_ONION_PAYLOAD = '4016';
 export const MPP_TIMEOUT = '0017';
 

@@ -1,6 +1,9 @@
 import { createHash } from 'node:crypto';
-import { type Channel, type Failure, forwardFee, type Htlc, isNormal, nameOf, type Origin, spendable } from './channel.js';
-import { EXPIRY_TOO_SOON, failureCode, failureName, FEE_INSUFFICIENT, INCORRECT_CLTV_EXPIRY, INVALID_ONION_PAYLOAD, TEMPORARY_NODE_FAILURE, UNKNOWN_NEXT_PEER } from './failures.js';
+import { type Channel, type Failure, forwardFee, type Htlc, isNormal, nameOf, type Origin, policiesOf, spendable } from './channel.js';
+import {
+  EXPIRY_TOO_FAR, EXPIRY_TOO_SOON, failureCode, failureName, FEE_INSUFFICIENT, INCORRECT_CLTV_EXPIRY, INVALID_ONION_PAYLOAD, TEMPORARY_CHANNEL_FAILURE, TEMPORARY_NODE_FAILURE,
+  UNKNOWN_NEXT_PEER,
+} from './failures.js';
 import { SCID_ALIAS } from './features.js';
 import type { Node } from './node.js';
 import { decodePayload, type HopPayload } from './onion.js';
@@ -18,6 +21,9 @@ interface Forward extends JsonObject {
   readonly fee_msat?: number;
   readonly status: 'offered' | 'settled' | 'failed' | 'local_failed';
 }
+
+/** lightningd's `max-locktime-blocks`. */
+const MAX_HTLC_CLTV = 2016;
 
 /** What becomes of HTLCs that come in: the hook, then forwarding or an invoice; and of the answers to those that went out. */
 export class Forwards {
@@ -72,11 +78,11 @@ export class Forwards {
   private async judge(channel: Channel, htlc: Htlc): Promise<void> {
     const [own = '', ...rest] = htlc.onion;
     const payload = decodePayload(own, true);
-    const next = payload?.scid === undefined ? undefined : this.nextChannel(payload.scid, payload.amount);
+    const next = payload?.scid === undefined ? undefined : this.nextChannel(payload.scid);
     const answer = await this.node.plugins.hook('htlc_accepted', this.hookPayload(channel, htlc, own, rest, payload, next));
     if (this.node.stopped || !channel.htlcs.includes(htlc) || htlc.preimage !== undefined || htlc.failure !== undefined) return;
     if (answer['result'] === 'resolve') {
-      this.node.channels.link.fulfil(channel, htlc.id, text(answer, 'payment_key') ?? '');
+      this.resolve(channel, htlc, text(answer, 'payment_key') ?? '');
       return;
     }
     if (answer['result'] === 'fail') {
@@ -92,28 +98,40 @@ export class Forwards {
     } else this.forward(channel, htlc, asked, asked.scid, text(answer, 'forward_to'), rest);
   }
 
-  /** BOLT 4, hop by hop: fee and delay of the channel named, and then the best one to the same peer, as lightningd chooses. */
+  /** A plugin's preimage has to be the HTLC's; a wrong one is a bug of the plugin's and costs the payment. */
+  private resolve(channel: Channel, htlc: Htlc, preimage: string): void {
+    const hash = createHash('sha256').update(Buffer.from(preimage, 'hex')).digest('hex');
+    if (hash === htlc.hash) this.node.channels.link.fulfil(channel, htlc.id, preimage);
+    else {
+      this.node.log.broken(`Plugin returned a preimage (sha256(${preimage}) = ${hash}) that doesn't match the HTLC hash (${htlc.hash}) it tries to resolve.`);
+      this.refuse(channel, htlc, '400f');
+    }
+  }
+
+  /** BOLT 4, hop by hop. Fee and limits are those of the channel the HTLC takes, which need not be the one the sender named. */
   private forward(channel: Channel, htlc: Htlc, payload: HopPayload, scid: string, override: string | undefined, onion: readonly string[]): void {
-    const named = this.node.channels.byScid(scid);
-    const target = override === undefined ? this.nextChannel(scid, payload.amount) : this.node.channels.byChannelId(override);
-    if (named === undefined || target === undefined) {
-      this.refuse(channel, htlc, UNKNOWN_NEXT_PEER);
+    const target = override === undefined ? this.nextChannel(scid) : this.node.channels.byChannelId(override);
+    if (target === undefined || !isNormal(target)) {
+      this.refuse(channel, htlc, UNKNOWN_NEXT_PEER, target === undefined ? scid : nameOf(target));
       return;
     }
-    if (htlc.amount < payload.amount + forwardFee(named.fees, payload.amount)) this.refuse(channel, htlc, FEE_INSUFFICIENT, target);
-    else if (htlc.expiry - payload.cltv < this.node.options.int('cltv-delta')) this.refuse(channel, htlc, INCORRECT_CLTV_EXPIRY, target);
-    else if (payload.cltv <= this.node.blocks.height + 1) this.refuse(channel, htlc, EXPIRY_TOO_SOON, target);
+    const [name, { height }] = [nameOf(target), this.node.blocks];
+    if (!policiesOf(target).some(({ fees }) => htlc.amount >= payload.amount + forwardFee(fees, payload.amount))) this.refuse(channel, htlc, FEE_INSUFFICIENT, name);
+    else if (!policiesOf(target).some(({ least, most }) => payload.amount >= least && payload.amount <= most)) this.refuse(channel, htlc, TEMPORARY_CHANNEL_FAILURE, name);
+    else if (htlc.expiry - payload.cltv < this.node.options.int('cltv-delta')) this.refuse(channel, htlc, INCORRECT_CLTV_EXPIRY, name);
+    else if (payload.cltv <= height) this.refuse(channel, htlc, EXPIRY_TOO_SOON, name);
+    else if (payload.cltv > height + MAX_HTLC_CLTV) this.refuse(channel, htlc, EXPIRY_TOO_FAR, name);
     else
       this.node.store.atomically(() => {
         const origin: Origin = { kind: 'forward', channel: channel.id, htlc: htlc.id };
         const forward: Forward = {
-          ...this.record(channel, htlc, target),
+          ...this.record(channel, htlc, name),
           out_msat: payload.amount,
           fee_msat: htlc.amount - payload.amount,
           status: 'offered',
         };
         const refused = this.node.channels.link.offer(target, { amount: payload.amount, expiry: payload.cltv, hash: htlc.hash, onion, origin });
-        if (refused !== undefined) this.refuse(channel, htlc, refused.failure.message, target);
+        if (refused !== undefined) this.refuse(channel, htlc, refused.failure.message, name);
         else {
           this.records.put(key(channel, htlc.id), forward);
           this.node.plugins.notify('forward_event', { payment_hash: htlc.hash, ...forward });
@@ -122,21 +140,24 @@ export class Forwards {
   }
 
   /** The channel with most to spend among those to the named one's peer, unless their fees differ. */
-  private nextChannel(scid: string, amount: number): Channel | undefined {
+  private nextChannel(scid: string): Channel | undefined {
     const named = this.node.channels.byScid(scid);
     if (named === undefined) return undefined;
     // BOLT 2: with option_scid_alias, the real short channel id is not for use from outside.
     if (named.type.includes(SCID_ALIAS) && named.aliasLocal !== scid) return undefined;
-    const rivals = this.node.channels.withPeer(named.peerId).filter((channel) => isNormal(channel) && channel.fees.base === named.fees.base && channel.fees.ppm === named.fees.ppm && amount >= 0);
-    return rivals.reduce((best, channel) => (spendable(channel, COMMITMENT_PERKW) > spendable(best, COMMITMENT_PERKW) ? channel : best), named);
+    const rivals = this.node.channels.withPeer(named.peerId).filter((channel) => isNormal(channel) && channel.fees.base === named.fees.base && channel.fees.ppm === named.fees.ppm);
+    // The first of equals, in the order of their opening.
+    const most = Math.max(0, ...rivals.map((channel) => spendable(channel, COMMITMENT_PERKW)));
+    return (most === 0 ? undefined : rivals.find((channel) => spendable(channel, COMMITMENT_PERKW) === most)) ?? named;
   }
 
-  private refuse(channel: Channel, htlc: Htlc, message: string, target?: Channel): void {
-    const failure: Failure = { message, node: this.node.keys.nodeId, ...(target === undefined ? {} : { channel: nameOf(target) }) };
+  /** `out`: the name of the channel that was to take it, where it was one to forward. */
+  private refuse(channel: Channel, htlc: Htlc, message: string, out?: string): void {
+    const failure: Failure = { message, node: this.node.keys.nodeId, ...(out === undefined ? {} : { channel: out }) };
     this.node.store.atomically(() => {
-      if (target !== undefined) {
+      if (out !== undefined) {
         const code = failureCode(message);
-        const forward: Forward = { ...this.record(channel, htlc, target), status: 'local_failed', failcode: code, failreason: failureName(code) };
+        const forward: Forward = { ...this.record(channel, htlc, out), status: 'local_failed', failcode: code, failreason: failureName(code) };
         this.records.put(key(channel, htlc.id), forward);
         this.node.plugins.notify('forward_event', { payment_hash: htlc.hash, ...forward });
       }
@@ -144,12 +165,12 @@ export class Forwards {
     });
   }
 
-  private record(channel: Channel, htlc: Htlc, target: Channel) {
+  private record(channel: Channel, htlc: Htlc, out: string) {
     return {
       created_index: this.records.get(key(channel, htlc.id))?.created_index ?? this.node.store.next('last_forward'),
       in_channel: nameOf(channel),
       in_htlc_id: htlc.id,
-      out_channel: nameOf(target),
+      out_channel: out,
       in_msat: htlc.amount,
       style: 'tlv',
       received_time: htlc.since,

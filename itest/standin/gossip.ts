@@ -38,6 +38,7 @@ export class Gossip {
   announce(channel: Channel): void {
     const { nodeId: us } = this.node.keys;
     const update = localUpdate(channel, this.node);
+    const id = `${channel.scid ?? ''}/${directionOf(us, channel.peerId)}`;
     const entry: Announced = {
       source: us,
       destination: channel.peerId,
@@ -48,11 +49,12 @@ export class Gossip {
       message_flags: 1,
       channel_flags: directionOf(us, channel.peerId),
       active: true,
-      last_update: nowSeconds(),
+      // Later than the one before, even in the same second (BOLT 7).
+      last_update: Math.max(nowSeconds(), (this.channels.get(id)?.last_update ?? 0) + 1),
       base_fee_millisatoshi: channel.fees.base,
       fee_per_millionth: channel.fees.ppm,
       delay: Number(update['cltv_expiry_delta']),
-      htlc_minimum_msat: 0,
+      htlc_minimum_msat: update['htlc_minimum_msat'],
       htlc_maximum_msat: update['htlc_maximum_msat'],
       features: '',
     };

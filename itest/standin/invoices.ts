@@ -3,7 +3,7 @@ import { hexToBytes } from '@noble/hashes/utils.js';
 import { type Channel, type Htlc } from './channel.js';
 import { encodeBolt11 } from './bolt11.js';
 import { command, type Command } from './commands.js';
-import { MPP_TIMEOUT, unknownPaymentDetails } from './failures.js';
+import { FINAL_INCORRECT_CLTV_EXPIRY, FINAL_INCORRECT_HTLC_AMOUNT, MPP_TIMEOUT, unknownPaymentDetails } from './failures.js';
 import type { Node } from './node.js';
 import type { HopPayload } from './onion.js';
 import { any, badParam, bool, def, hash, int, msatOrAny, opt, type Parser, req, str } from './params.js';
@@ -71,7 +71,7 @@ export class Invoices {
     const { label, description } = request;
     const preimage = request.preimage ?? this.node.keys.random();
     const payment_hash = createHash('sha256').update(hexToBytes(preimage)).digest('hex');
-    if (this.records.has(label)) throw new RpcError(CODE.invoiceLabelExists, 'Duplicate label', '');
+    if (this.records.has(label)) throw new RpcError(CODE.invoiceLabelExists, `Duplicate label '${label}'`);
     if (this.byHash(payment_hash) !== undefined) throw new RpcError(CODE.invoicePreimageExists, 'preimage already used');
     const amount = request.amount === 'any' ? undefined : request.amount;
     const { routes, warnings } = this.hints.choose(amount, request.exposure);
@@ -92,13 +92,20 @@ export class Invoices {
   /** An HTLC for us. `override`: what a plugin says the invoice asks for. */
   incoming(channel: Channel, htlc: Htlc, payload: HopPayload, override: number | undefined): void {
     if (payload.keysend !== undefined) this.spontaneous(htlc, payload);
+    if (htlc.amount < payload.amount) this.refuse(channel, htlc, `${FINAL_INCORRECT_HTLC_AMOUNT}${htlc.amount.toString(16).padStart(16, '0')}`);
+    else if (htlc.expiry < payload.cltv) this.refuse(channel, htlc, `${FINAL_INCORRECT_CLTV_EXPIRY}${htlc.expiry.toString(16).padStart(8, '0')}`);
+    else this.accept(channel, htlc, payload, override);
+  }
+
+  private accept(channel: Channel, htlc: Htlc, payload: HopPayload, override: number | undefined): void {
     const invoice = this.byHash(htlc.hash);
     const total = payload.total ?? payload.amount;
     const asked = override ?? invoice?.amount_msat;
     const secretOk = payload.secret === invoice?.secret || payload.keysend !== undefined;
     const wrong =
-      invoice?.status !== 'unpaid' || invoice.expires_at < nowSeconds() || !secretOk || htlc.amount < payload.amount || (asked !== undefined && (total < asked || total > asked * 2)) ||
-      htlc.expiry < this.node.blocks.height + invoice.finalCltv;
+      invoice?.status !== 'unpaid' || invoice.expires_at < nowSeconds() || !secretOk || (asked !== undefined && (total < asked || total > asked * 2)) ||
+      // The node's own limit counts, not what the invoice asked for.
+      htlc.expiry < this.node.blocks.height + this.node.options.int('cltv-final');
     if (wrong) this.refuse(channel, htlc, unknownPaymentDetails(htlc.amount, this.node.blocks.height));
     else this.collect(invoice, channel, htlc, total);
   }

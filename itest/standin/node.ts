@@ -10,11 +10,14 @@ import { Forwards } from './forwards.js';
 import { Gossip } from './gossip.js';
 import { Invoices } from './invoices.js';
 import { Keys } from './keys.js';
+import { Layers } from './layers.js';
 import { Log, LogSink } from './log.js';
 import { nodeCommands } from './node-commands.js';
 import type { Options } from './options.js';
+import { paymentCommands } from './payment-commands.js';
 import { Payments } from './payments.js';
 import { CustomMessages, peerCommands } from './peer-commands.js';
+import { policyCommands } from './policy-commands.js';
 import { Peers } from './peers.js';
 import { PluginHost } from './plugin-host.js';
 import { psbtCommands } from './psbt-commands.js';
@@ -43,6 +46,7 @@ export class Node {
   readonly forwards: Forwards;
   readonly invoices: Invoices;
   readonly payments: Payments;
+  readonly layers: Layers;
   readonly routing: Routing;
   readonly channels: Channels;
   readonly peers: Peers;
@@ -72,6 +76,7 @@ export class Node {
     this.forwards = new Forwards(this);
     this.invoices = new Invoices(this);
     this.payments = new Payments(this);
+    this.layers = new Layers(this);
     this.routing = new Routing(this);
     this.channels = new Channels(this, this.log);
     this.peers = new Peers(this, this.log);
@@ -81,8 +86,8 @@ export class Node {
     });
     this.blocks.listen(this.wallet);
     this.blocks.listen(this.channels);
-    for (const commands of [nodeCommands, datastoreCommands, walletCommands, psbtCommands, peerCommands, channelCommands]) this.commands.add(commands(this));
-    for (const part of [this.plugins, this.gossip, this.invoices, this.payments, this.routing, new Xpay(this)]) this.commands.add(part.commands());
+    for (const commands of [nodeCommands, datastoreCommands, walletCommands, psbtCommands, peerCommands, channelCommands, policyCommands, paymentCommands]) this.commands.add(commands(this));
+    for (const part of [this.plugins, this.gossip, this.invoices, this.layers, this.routing, new Xpay(this)]) this.commands.add(part.commands());
     this.commands.add(sessionCommands);
     sink.onWarning = (level, source, line) => {
       const now = Date.now() / 1000;

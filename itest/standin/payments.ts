@@ -1,11 +1,9 @@
-import { directionOf, type Failure } from './channel.js';
-import { command, type Command } from './commands.js';
-import { failureCode, failureName, isPermanent, TEMPORARY_CHANNEL_FAILURE } from './failures.js';
+import { type Channel, directionOf, type Failure, isNormal, nameOf } from './channel.js';
+import { failureCode, failureName, isPermanent, TEMPORARY_CHANNEL_FAILURE, UNKNOWN_NEXT_PEER } from './failures.js';
 import type { Node } from './node.js';
 import { encodePayload } from './onion.js';
-import { any, arrayOf, hash, int, msat, opt, type Parser, req, str } from './params.js';
 import type { Collection } from './store.js';
-import { CODE, field, type Json, type JsonObject, nowSeconds, RpcError, text } from './types.js';
+import { CODE, type JsonObject, nowSeconds, RpcError } from './types.js';
 
 /** A hop of a route: the channel to it, what arrives at it, and how many blocks its HTLC has. */
 export interface RouteStep extends JsonObject {
@@ -27,6 +25,9 @@ export interface PaymentRequest {
   readonly groupid: number;
 }
 
+/** What a payment has to be the same in to be the same payment. */
+type Attempt = Pick<PaymentRequest, 'hash' | 'groupid' | 'partid' | 'total'> & Pick<Payment, 'amount' | 'destination'>;
+
 /** One part of a payment: an HTLC of ours, or what is left of it. */
 export interface Payment {
   readonly id: number;
@@ -36,6 +37,8 @@ export interface Payment {
   readonly destination: string;
   readonly amount: number;
   readonly sent: number;
+  /** What all parts are to deliver together. */
+  readonly total: number;
   readonly created: number;
   readonly label?: string;
   readonly bolt11?: string;
@@ -75,6 +78,67 @@ export class Payments {
     return this.records.find((payment) => payment.hash === paymentHash && payment.status === 'pending') !== undefined;
   }
 
+  /** The newest attempt at a payment; attempts are groups of parts, numbered from 1. */
+  lastGroup(paymentHash: string): number {
+    return this.records.values().reduce((last, { hash, groupid }) => (hash === paymentHash ? Math.max(last, groupid) : last), 0);
+  }
+
+  part(paymentHash: string, groupid: number, partid: number | undefined): Payment | undefined {
+    return this.records.find((one) => one.hash === paymentHash && one.groupid === groupid && one.partid === partid);
+  }
+
+  /**
+   * Whether these parts may be sent, in lightningd's words (`check_progress`).
+   * @returns what has been sent already: pending, or complete with the same terms. @throws RpcError 200, 201
+   */
+  underway({ hash, groupid, partid, amount, total, destination }: Attempt): Payment | undefined {
+    const used = (why: string): RpcError => new RpcError(CODE.payRhashUsed, why);
+    const same = (one: Payment, verb: string): Payment => {
+      if (one.amount !== amount) throw used(`Already ${verb} with amount ${one.amount}msat (not ${amount}msat)`);
+      if (one.destination !== destination) throw used(`Already ${verb} to ${one.destination}`);
+      return one;
+    };
+    let sent = 0;
+    const known = this.records.values().filter((one) => one.hash === hash);
+    for (const one of known) {
+      if (one.status === 'complete') {
+        if (one.partid === partid) return same(one, 'succeeded');
+        continue;
+      }
+      if (one.status === 'pending') {
+        if (one.groupid !== groupid) throw new RpcError(CODE.payInProgress, `Payment with groupid=${one.groupid} still in progress, cannot retry before that completes.`);
+        if ((one.partid === undefined) !== (partid === undefined)) throw new RpcError(CODE.payInProgress, `Already have ${one.partid === undefined ? 'non-parallel' : 'parallel'} payment in progress`);
+        if (one.partid === partid) return same(one, 'pending');
+        if (one.total !== total) throw new RpcError(CODE.invalidParams, `msatoshi was previously ${one.total}msat, now ${total}msat`);
+        sent += one.amount;
+      }
+      if (one.partid === partid && one.groupid === groupid)
+        throw used(`There already is a payment with payment_hash=${hash}, groupid=${groupid}, partid=${partid ?? 0}. Either change the partid, or wait for the payment to complete and start a new group.`);
+    }
+    if (known.some(({ status }) => status === 'complete')) throw used('Already succeeded other parts');
+    if (total > 0 && sent >= total) throw new RpcError(CODE.payInProgress, `Already have ${sent}msat of ${total}msat payments in progress`);
+    return undefined;
+  }
+
+  /** What `sendpay` refuses at once, without a trace in the records. @throws RpcError 204 */
+  mustBeOffered(first: RouteStep): void {
+    const us = this.node.keys.nodeId;
+    const channel = this.firstChannel(first);
+    const refusal = (failure: string): JsonObject => ({ erring_index: 0, failcode: failureCode(failure), failcodename: failureName(failureCode(failure)), erring_node: us });
+    if (channel === undefined) throw new RpcError(CODE.payTryOtherRoute, 'No connection to first peer found', refusal(UNKNOWN_NEXT_PEER));
+    if (!this.node.channels.link.isLive(channel))
+      throw new RpcError(CODE.payTryOtherRoute, 'failed: WIRE_TEMPORARY_CHANNEL_FAILURE (First peer not ready)', {
+        ...refusal(TEMPORARY_CHANNEL_FAILURE),
+        erring_channel: nameOf(channel),
+        erring_direction: directionOf(us, channel.peerId),
+      });
+  }
+
+  private firstChannel({ channel: name, id }: RouteStep): Channel | undefined {
+    const channel = this.node.channels.byScid(name);
+    return channel?.peerId === id && isNormal(channel) ? channel : undefined;
+  }
+
   /** Offers the HTLC; what becomes of it, `wait` tells. */
   send(request: PaymentRequest): Payment {
     const { route, hash: paymentHash, groupid, partid } = request;
@@ -89,6 +153,7 @@ export class Payments {
         destination: last.id,
         amount: last.amount_msat,
         sent: first.amount_msat,
+        total: request.total,
         created: nowSeconds(),
         ...(request.label === undefined ? {} : { label: request.label }),
         ...(request.bolt11 === undefined ? {} : { bolt11: request.bolt11 }),
@@ -96,7 +161,7 @@ export class Payments {
         status: 'pending',
       };
       this.records.put(String(payment.id), payment);
-      const channel = this.node.channels.byScid(first.channel);
+      const channel = this.firstChannel(first);
       const height = this.node.blocks.height;
       const onion = route.map((step, i) => {
         const next = route[i + 1];
@@ -110,8 +175,8 @@ export class Payments {
       });
       const offer = { amount: first.amount_msat, expiry: height + first.delay + 1, hash: paymentHash, onion, origin: { kind: 'payment', id: payment.id } as const };
       const refused =
-        channel === undefined || channel.peerId !== first.id
-          ? { failure: { message: '400a', node: this.node.keys.nodeId, channel: first.channel }, why: 'First hop is unknown' }
+        channel === undefined
+          ? { failure: { message: UNKNOWN_NEXT_PEER, node: this.node.keys.nodeId, channel: first.channel }, why: 'First hop is unknown' }
           : this.node.channels.link.offer(channel, offer);
       if (refused !== undefined) this.failed(payment.id, refused.failure, refused.why);
       return payment;
@@ -180,44 +245,8 @@ export class Payments {
     return { code: atEnd && isPermanent(failcode) ? CODE.payDestinationFailed : CODE.payTryOtherRoute, data };
   }
 
-  commands(): readonly Command[] {
-    return [
-      command(
-        'sendpay',
-        {
-          route: req(arrayOf(stepParam)), payment_hash: req(hash), label: opt(str), amount_msat: opt(msat), bolt11: opt(str), payment_secret: opt(hash), partid: opt(int),
-          localinvreqid: opt(hash), groupid: opt(int), payment_metadata: opt(any), description: opt(str),
-        },
-        ({ route, payment_hash, label, amount_msat, bolt11, payment_secret: secret, partid, groupid = 1 }) => {
-          const same = this.records.find((one) => one.hash === payment_hash && one.groupid === groupid && one.partid === partid && one.status !== 'failed');
-          if (same?.status === 'pending') throw new RpcError(CODE.payInProgress, 'Payment with groupid already in progress');
-          if (same !== undefined) return paymentJson(same);
-          const total = amount_msat ?? route.at(-1)?.amount_msat ?? 0;
-          return { message: 'Monitor status with listpays or waitsendpay', ...paymentJson(this.send({ route, hash: payment_hash, secret, total, bolt11, label, partid, groupid })) };
-        },
-      ),
-      command('waitsendpay', { payment_hash: req(hash), timeout: opt(int), partid: opt(int), groupid: opt(int) }, async ({ payment_hash, timeout, partid, groupid }) => {
-        const wanted = this.records.values().findLast((one) => one.hash === payment_hash && (partid === undefined || one.partid === partid) && (groupid === undefined || one.groupid === groupid));
-        if (wanted === undefined) throw new RpcError(CODE.payNoSuchPayment, 'Never attempted payment for it');
-        const payment = await this.wait(wanted.id, timeout);
-        if (payment.failure !== undefined) throw new RpcError(payment.failure.code, payment.failure.message, { ...paymentJson(payment), ...payment.failure.data });
-        return paymentJson(payment);
-      }),
-      command('listsendpays', { bolt11: opt(str), payment_hash: opt(hash), status: opt(str) }, ({ bolt11, payment_hash, status }) => ({
-        payments: this.all()
-          .filter((one) => (bolt11 === undefined || one.bolt11 === bolt11) && (payment_hash === undefined || one.hash === payment_hash) && (status === undefined || one.status === status))
-          .map(paymentJson),
-      })),
-      command('listpays', { bolt11: opt(str), payment_hash: opt(hash), status: opt(str) }, ({ bolt11, payment_hash, status }) => ({
-        pays: this.pays().filter(
-          (pay) => (bolt11 === undefined || pay['bolt11'] === bolt11) && (payment_hash === undefined || pay['payment_hash'] === payment_hash) && (status === undefined || pay['status'] === status),
-        ),
-      })),
-    ];
-  }
-
   /** The parts of a payment taken together. */
-  private pays(): readonly JsonObject[] {
+  pays(): readonly JsonObject[] {
     return [...new Set(this.all().map((payment) => payment.hash))].map((one) => {
       const parts = this.all().filter((payment) => payment.hash === one);
       const complete = parts.filter(({ status }) => status === 'complete');
@@ -240,14 +269,8 @@ export class Payments {
   }
 }
 
-const stepParam: Parser<RouteStep> = (value, name) => {
-  const [id, channel] = [text(value, 'id'), text(value, 'channel')];
-  if (id === undefined || channel === undefined) throw new RpcError(CODE.invalidParams, `${name}: route hop needs id and channel`);
-  const delay: Json = field(value, 'delay') ?? 0;
-  return { id, channel, amount_msat: msat(field(value, 'amount_msat') ?? null, `${name}.amount_msat`), delay: int(delay, `${name}.delay`) };
-};
-
-const paymentJson = (payment: Payment): JsonObject => ({
+/** A part, as lightningd shows it. */
+export const paymentJson = (payment: Payment): JsonObject => ({
   created_index: payment.id,
   id: payment.id,
   payment_hash: payment.hash,

@@ -1,6 +1,6 @@
 import { directionOf, forwardFee, spendable } from './channel.js';
-import type { RouteHop } from './bolt11.js';
 import { command, type Command } from './commands.js';
+import type { Layer } from './layers.js';
 import type { Node } from './node.js';
 import { any, arrayOf, COMMITMENT_PERKW, int, msat, nodeId, opt, req, str } from './params.js';
 import { CODE, type JsonObject, RpcError } from './types.js';
@@ -13,13 +13,6 @@ interface Edge {
   readonly ppm: number;
   readonly delay: number;
   capacity: number;
-}
-
-/** What one payment knows beyond gossip: hints of the invoice, and channels that have failed it (an askrene layer). */
-export interface Layer {
-  readonly hints: readonly { readonly hop: RouteHop; readonly to: string }[];
-  /** `scid/direction` to what it can carry at most, in millisatoshis. */
-  readonly limits: Map<string, number>;
 }
 
 export interface RouteRequest {
@@ -46,22 +39,7 @@ const edgeId = ({ scid, from, to }: Pick<Edge, 'scid' | 'from' | 'to'>): string 
 
 /** Routes over announced channels, our own, and an invoice's hints: the cheapest that carries it all, else several. */
 export class Routing {
-  private readonly layers = new Map<string, Layer>();
-  private counter = 0;
-
   constructor(private readonly node: Node) {}
-
-  /** A layer for one payment. @returns its name */
-  addLayer(layer: Layer): string {
-    this.counter += 1;
-    const name = `xpay-${this.counter}`;
-    this.layers.set(name, layer);
-    return name;
-  }
-
-  removeLayer(name: string): void {
-    this.layers.delete(name);
-  }
 
   /** @throws RpcError 205, 206 */
   find(request: RouteRequest): readonly Route[] {
@@ -91,12 +69,7 @@ export class Routing {
     if (source === us || layers.includes('auto.localchans'))
       for (const channel of this.node.channels.all().filter((one) => this.node.channels.link.isLive(one) && one.state === 'CHANNELD_NORMAL'))
         found.push({ scid: channel.private ? channel.aliasLocal : (channel.scid ?? channel.aliasLocal), from: us, to: channel.peerId, base: channel.fees.base, ppm: channel.fees.ppm, delay: this.node.options.int('cltv-delta'), capacity: spendable(channel, COMMITMENT_PERKW) });
-    for (const name of layers) {
-      const layer = this.layers.get(name);
-      for (const { hop, to } of layer?.hints ?? []) found.push({ scid: hop.scid, from: hop.pubkey, to, base: hop.base, ppm: hop.ppm, delay: hop.delta, capacity: UNKNOWN_CAPACITY });
-      for (const edge of found) edge.capacity = Math.min(edge.capacity, layer?.limits.get(edgeId(edge)) ?? Infinity);
-    }
-    return found;
+    return this.node.layers.named(layers).reduce((edges: readonly Edge[], layer) => withLayer(edges, layer), found);
   }
 
   private unreachable(edges: readonly Edge[], { source, destination, amount }: RouteRequest): RpcError {
@@ -126,6 +99,18 @@ export class Routing {
     ];
   }
 }
+
+/** A layer's own channels on top of those there are, and then what it says of any of them. */
+const withLayer = (edges: readonly Edge[], { hints, limits, updates }: Layer): readonly Edge[] =>
+  [
+    ...edges,
+    ...hints.map(({ hop, to }): Edge => ({ scid: hop.scid, from: hop.pubkey, to, base: hop.base, ppm: hop.ppm, delay: hop.delta, capacity: UNKNOWN_CAPACITY })),
+  ].flatMap((edge) => {
+    const id = edgeId(edge);
+    const { enabled, fee_base_msat: base, fee_proportional_millionths: ppm, cltv_expiry_delta: delay, htlc_maximum_msat: most } = updates[id] ?? {};
+    if (enabled === false) return [];
+    return [{ ...edge, base: base ?? edge.base, ppm: ppm ?? edge.ppm, delay: delay ?? edge.delay, capacity: Math.min(edge.capacity, most ?? Infinity, limits[id] ?? Infinity) }];
+  });
 
 const routeJson = ({ amount, finalCltv, path }: Route): JsonObject => ({
   probability_ppm: 1_000_000,

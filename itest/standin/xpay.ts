@@ -2,10 +2,10 @@ import { createHash } from 'node:crypto';
 import { hexToBytes } from '@noble/hashes/utils.js';
 import { bolt11Json, decodeBolt11 } from './bolt11.js';
 import { type Call, command, type Command } from './commands.js';
+import type { Layer } from './layers.js';
 import type { Node } from './node.js';
-import { any, int, msat, nodeId, opt, req, str } from './params.js';
+import { any, arrayOf, int, msat, nodeId, opt, req, str } from './params.js';
 import type { Payment, RouteStep } from './payments.js';
-import type { Layer } from './routing.js';
 import { CODE, field, type Json, type JsonObject, nowSeconds, RpcError, text } from './types.js';
 
 interface Target {
@@ -23,7 +23,11 @@ interface Target {
 interface Limits {
   readonly maxFee: number;
   readonly retrySeconds: number;
+  /** Of the caller's choice, after xpay's own. */
+  readonly layers: readonly string[];
 }
+
+type Asked = { readonly [K in keyof Limits]?: Limits[K] | undefined };
 
 interface Outcome {
   readonly preimage: string;
@@ -37,27 +41,30 @@ const defaultMaxFee = (amount: number): number => Math.max(5_000, Math.floor(amo
 
 /** xpay and its relatives: routes by `getroutes`, parts side by side, channels that fail left out of the next attempt. */
 export class Xpay {
+  private counter = 0;
+
   constructor(private readonly node: Node) {}
 
   /** @throws RpcError */
   private async pay(target: Target, limits: Limits, call: Call): Promise<Outcome> {
-    const layer: Layer = { hints: target.hints, limits: new Map() };
-    const name = this.node.routing.addLayer(layer);
+    this.counter += 1;
+    const layer = `xpay-${this.counter}`;
+    this.node.layers.add(layer, target.hints);
     try {
-      return await this.attempts(target, limits, layer, name, call);
+      return await this.attempts(target, limits, layer, call);
     } finally {
-      this.node.routing.removeLayer(name);
+      this.node.layers.remove(layer);
     }
   }
 
-  private async attempts(target: Target, limits: Limits, layer: Layer, name: string, call: Call): Promise<Outcome> {
+  private async attempts(target: Target, limits: Limits, layer: string, call: Call): Promise<Outcome> {
     const deadline = Date.now() + limits.retrySeconds * 1000;
     const groupid = Date.now() * 1000 + Math.floor(Math.random() * 1000);
     const flying = new Map<number, Promise<Payment>>();
     let [partid, failed, story, missing] = [0, 0, '', target.amount];
     for (;;) {
       if (missing > 0) {
-        const routes = await this.routes({ ...target, amount: missing }, limits, name, call).catch((error: unknown) => {
+        const routes = await this.routes({ ...target, amount: missing }, limits, layer, call).catch((error: unknown) => {
           if (!(error instanceof RpcError) || failed === 0) throw error;
           throw new RpcError(CODE.payUnspecified, `Failed after ${failed} attempts. ${story}Then routing failed: ${error.message}`);
         });
@@ -88,23 +95,23 @@ export class Xpay {
   }
 
   /** The channel that failed can carry less than what was asked of it; a node that failed, nothing at all. */
-  private learn(layer: Layer, data: JsonObject, route: readonly RouteStep[], failure: string): string {
+  private learn(layer: string, data: JsonObject, route: readonly RouteStep[], failure: string): string {
     const channel = `${text(data, 'erring_channel') ?? ''}/${Number(data['erring_direction'])}`;
     const index = Number(data['erring_index']);
     const carried = (route[index] ?? route.at(-1))?.amount_msat ?? 0;
     const capacity = failure === 'temporary_channel_failure';
     const limit = capacity ? carried - 1 : 0;
-    layer.limits.set(channel, Math.min(layer.limits.get(channel) ?? Infinity, limit));
+    this.node.layers.limit(layer, channel, limit);
     return `We got ${failure} for ${channel}, assuming it can't carry ${capacity ? `${carried}msat` : 'anything'}. `;
   }
 
   /** Through the command, so that plugins may have their say (rpc_command hook). */
-  private async routes(target: Target, { maxFee }: Limits, layer: string, call: Call): Promise<readonly (readonly RouteStep[])[]> {
+  private async routes(target: Target, { maxFee, layers }: Limits, layer: string, call: Call): Promise<readonly (readonly RouteStep[])[]> {
     const params = {
       source: this.node.keys.nodeId,
       destination: target.destination,
       amount_msat: target.amount,
-      layers: ['auto.localchans', 'auto.sourcefree', layer],
+      layers: ['auto.localchans', 'auto.sourcefree', layer, ...layers],
       maxfee_msat: maxFee,
       final_cltv: target.finalCltv,
     };
@@ -131,20 +138,20 @@ export class Xpay {
     return { destination: invoice.payee, hash: invoice.hash, secret: invoice.secret, amount, finalCltv: invoice.finalCltv, hints, bolt11: invstring, label };
   }
 
-  private payInvoice(invstring: string, amount: number | undefined, limits: Partial<Limits>, label: string | undefined, call: Call): { readonly target: Target; readonly outcome: Promise<Outcome> } {
+  private payInvoice(invstring: string, amount: number | undefined, limits: Asked, label: string | undefined, call: Call): { readonly target: Target; readonly outcome: Promise<Outcome> } {
     const target = this.target(invstring, amount, label);
     if (this.node.payments.isPaid(target.hash) !== undefined) throw new RpcError(CODE.payAlreadyPaid, 'Already paid this invoice successfully');
     if (this.node.payments.isPending(target.hash)) throw new RpcError(CODE.payInProgress, 'Payment is already in progress');
-    return { target, outcome: this.pay(target, { maxFee: limits.maxFee ?? defaultMaxFee(target.amount), retrySeconds: limits.retrySeconds ?? 60 }, call) };
+    return { target, outcome: this.pay(target, { maxFee: limits.maxFee ?? defaultMaxFee(target.amount), retrySeconds: limits.retrySeconds ?? 60, layers: limits.layers ?? [] }, call) };
   }
 
   commands(): readonly Command[] {
     return [
       command(
         'xpay',
-        { invstring: req(str), amount_msat: opt(msat), maxfee: opt(msat), layers: opt(any), retry_for: opt(int), partial_msat: opt(msat), maxdelay: opt(int), payer_note: opt(str), label: opt(str) },
-        async ({ invstring, amount_msat, maxfee: maxFee, retry_for: retrySeconds, label }, call) => {
-          const { target, outcome } = this.payInvoice(invstring, amount_msat, { ...(maxFee === undefined ? {} : { maxFee }), ...(retrySeconds === undefined ? {} : { retrySeconds }) }, label, call);
+        { invstring: req(str), amount_msat: opt(msat), maxfee: opt(msat), layers: opt(arrayOf(str)), retry_for: opt(int), partial_msat: opt(msat), maxdelay: opt(int), payer_note: opt(str), label: opt(str) },
+        async ({ invstring, amount_msat, maxfee: maxFee, layers, retry_for: retrySeconds, label }, call) => {
+          const { target, outcome } = this.payInvoice(invstring, amount_msat, { maxFee, retrySeconds, layers }, label, call);
           const { preimage, sent, parts, failed } = await outcome;
           return { payment_preimage: preimage, amount_msat: target.amount, amount_sent_msat: sent, failed_parts: failed, successful_parts: parts };
         },
@@ -160,15 +167,15 @@ export class Xpay {
           const before = this.node.payments.isPaid(decodeBolt11(bolt11).hash);
           const created = nowSeconds();
           if (before !== undefined) return payJson(this.target(bolt11, amount_msat), { preimage: before.preimage ?? '', sent: before.sent, parts: 1 }, before.created);
-          const { target, outcome } = this.payInvoice(bolt11, amount_msat, { ...(maxFee === undefined ? {} : { maxFee }), ...(retrySeconds === undefined ? {} : { retrySeconds }) }, label, call);
+          const { target, outcome } = this.payInvoice(bolt11, amount_msat, { maxFee, retrySeconds }, label, call);
           return payJson(target, await outcome, created);
         },
       ),
-      command('xkeysend', { destination: req(nodeId), amount_msat: req(msat), label: opt(str), maxfee: opt(msat), retry_for: opt(int), extratlvs: opt(any), layers: opt(any), maxdelay: opt(int) }, async (args, call) => {
-        const { destination, amount_msat: amount, label, maxfee: maxFee = defaultMaxFee(amount), retry_for: retrySeconds = 60 } = args;
+      command('xkeysend', { destination: req(nodeId), amount_msat: req(msat), label: opt(str), maxfee: opt(msat), retry_for: opt(int), extratlvs: opt(any), layers: opt(arrayOf(str)), maxdelay: opt(int) }, async (args, call) => {
+        const { destination, amount_msat: amount, label, maxfee: maxFee = defaultMaxFee(amount), layers = [], retry_for: retrySeconds = 60 } = args;
         const keysend = this.node.keys.random();
         const target: Target = { destination, hash: createHash('sha256').update(hexToBytes(keysend)).digest('hex'), secret: this.node.keys.random(), keysend, amount, finalCltv: 22, hints: [], label };
-        const { preimage, sent, parts, failed } = await this.pay(target, { maxFee, retrySeconds }, call);
+        const { preimage, sent, parts, failed } = await this.pay(target, { maxFee, retrySeconds, layers }, call);
         return { payment_preimage: preimage, amount_msat: amount, amount_sent_msat: sent, failed_parts: failed, successful_parts: parts };
       }),
       command('keysend', { destination: opt(any), amount_msat: opt(any) }, () => {

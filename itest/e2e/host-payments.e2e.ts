@@ -175,7 +175,7 @@ describe('payments of a host', () => {
         await desk.held(lsp, hash);
       }
       await lsp.kill();
-      await client.waitFor('the LSP to be gone', async () => (await channel(client, old)).peer_connected === false);
+      await client.waitFor('the LSP to be gone', async () => !(await channel(client, old)).peer_connected);
       expect(await rpcError(pay(preimage().hash))).toMatchObject({ code: TRY_OTHER_ROUTE, data: { failcodename: 'WIRE_TEMPORARY_CHANNEL_FAILURE' } });
       await lsp.resume();
       const [settle, refuse] = [await desk.held(lsp, first.hash), await desk.held(lsp, second.hash)];

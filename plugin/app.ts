@@ -6,11 +6,13 @@ import { sat, type NodeId } from '../blip/brands.js';
 import { defaultPolicy, HEIGHT_TOLERANCE } from '../factory-core/validate.js';
 import { createFollower, type Follower } from './chain/follower.js';
 import { networkForbidden, type Context } from './commands/context.js';
+import { Acquaintances } from './engine/acquaintances.js';
 import { Broadcaster } from './engine/broadcaster.js';
 import { consume, Watch } from './engine/chain.js';
 import { ChannelBook } from './engine/channel-book.js';
 import { Engine } from './engine/engine.js';
 import { liveOf, type FactoryState } from './engine/factory.js';
+import { Gate } from './engine/gate.js';
 import { guard } from './engine/guardian.js';
 import { Inbox } from './engine/inbox.js';
 import { factorySigner, Joining } from './engine/joining.js';
@@ -107,7 +109,10 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
     }
   };
 
+  const acquaintances = new Acquaintances(engine, settings.accept);
+  const gate = new Gate({ standing: (peer) => acquaintances.standing(peer), now: () => performance.now(), log });
   const joining = new Joining({
+    gate,
     lightning,
     engine,
     messenger,
@@ -120,7 +125,21 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
       pending: engine.all().filter(({ state }) => isPendingWith(state, from)).length,
     }),
   });
-  const inbox = new Inbox({ engine, peers, messenger, log, invited: (from, envelope) => joining.invited(from, envelope), paused: () => problem });
+  const inbox = new Inbox({
+    engine,
+    peers,
+    messenger,
+    gate,
+    log,
+    invited: (from, envelope) => joining.invited(from, envelope),
+    paused: () => problem,
+    standing: (peer) => acquaintances.standing(peer),
+    later: (milliseconds, work) => {
+      setTimeout(() => {
+        if (!stopped) work();
+      }, milliseconds).unref();
+    },
+  });
   const self = { nodeId: info.nodeId, network: info.network, chainHash: info.chainHash };
   const context: Context = {
     lightning,

@@ -132,7 +132,9 @@ const closing = async (app: App, called: CommandEvent): Promise<HookAnswers['rpc
 export const subscriptions = (app: () => App | undefined): Readonly<Record<string, Subscription>> => ({
   connect: async (params) => connected(app(), readPeerId('connect', params)),
   disconnect: (params) => {
-    app()?.context.peers.disconnected(readPeerId('disconnect', params));
+    const peer = readPeerId('disconnect', params);
+    // In turn with its messages (above): the last of them must not leave anything behind.
+    setImmediate(() => app()?.context.peers.disconnected(peer));
   },
   block_added: (params) => {
     readBlockAdded(params);

@@ -59,20 +59,19 @@ const CHEATS: readonly (readonly [string, Mischief, RegExp, 'nothing' | 'nonces'
 describe('a coordinator that cheats', () => {
   let cluster: Cluster;
   let boss: LightningNode;
+  let clients: readonly LightningNode[] = [];
   const hostile = new Hostile();
   const plugins: (number | undefined)[] = [];
 
   beforeAll(async () => {
     await hostile.start();
-    cluster = await Cluster.start({
-      clients: 2,
-      outsider: false,
-      plugin: { lsp: { 'factory-min-depth': 1 }, client: { 'factory-accept': 'any' } },
-    });
+    cluster = await Cluster.start({ clients: 0, outsider: false });
     boss = await cluster.addNode('boss', false, { plugin: hostile.executable, 'factory-step-timeout': PATIENCE, 'factory-min-depth': 1 });
     await cluster.fund(boss, [10_000_000n]);
-    for (const client of cluster.clients) await client.connect(boss);
-    plugins.push(...cluster.clients.map((c) => c.pluginPid()));
+    // They know it: a stranger could not try so often.
+    clients = await Promise.all(['c0', 'c1'].map((name) => cluster.addNode(name, { 'factory-accept': boss.id })));
+    for (const client of clients) await client.connect(boss);
+    plugins.push(...clients.map((c) => c.pluginPid()));
   }, 240_000);
   afterAll(async () => {
     try {
@@ -82,11 +81,11 @@ describe('a coordinator that cheats', () => {
     }
   }, 240_000);
 
-  const create = (): Promise<unknown> => boss.call('factory-create', { clients: cluster.clients.map((c) => c.id), capacity: CAPACITY, stock: 1_000 });
+  const create = (): Promise<unknown> => boss.call('factory-create', { clients: clients.map((c) => c.id), capacity: CAPACITY, stock: 1_000 });
 
   /** The members are out of it, without a channel, and well. */
   const unharmed = async (marks: readonly number[]): Promise<void> => {
-    for (const [i, client] of cluster.clients.entries()) {
+    for (const [i, client] of clients.entries()) {
       await client.waitFor('no channel', async () => (await openChannels(client, boss)).length === 0);
       expect(client.pluginPid()).toBe(plugins[i]);
       expect(client.log(marks[i]).filter((line) => /plugin-cln-factory.*(fatal|Error:)/.test(line))).toEqual([]);
@@ -97,19 +96,19 @@ describe('a coordinator that cheats', () => {
 
   test.each(CHEATS)('%s', async (_, mischief, reason, given) => {
     hostile.set(boss, mischief);
-    const marks = cluster.clients.map((c) => c.logMark());
+    const marks = clients.map((c) => c.logMark());
     const { code, data } = await rpcError(create());
     expect(code).toBe(3002);
     const { factory_id: id, excluded } = data as { readonly factory_id: string; readonly excluded: readonly { readonly reason: string }[] };
     expect(excluded[0]?.reason).toMatch(new RegExp(`^aborted: ${reason.source}`));
-    for (const [i, client] of cluster.clients.entries()) {
+    for (const [i, client] of clients.entries()) {
       await client.waitFor('the end of it', async () => (await factoryState(client, id)) === 'aborted');
       const sent = client.log(marks[i]).flatMap((line) => /-> [0-9a-f]{66}: (\w+)/.exec(line)?.[1] ?? []);
       if (given === 'nothing') expect(sent).not.toContain('nonces');
       if (given !== 'partials') expect(sent).not.toContain('partials');
     }
     // At least one has said so itself; the other may have been told that it is over.
-    const reasons = await Promise.all(cluster.clients.map(async (c) => ((await c.call('factory-status', { factory_id: id })) as unknown as { readonly reason: string }).reason));
+    const reasons = await Promise.all(clients.map(async (c) => ((await c.call('factory-status', { factory_id: id })) as unknown as { readonly reason: string }).reason));
     expect(reasons.some((r) => reason.test(r))).toBe(true);
     await unharmed(marks);
   });
@@ -132,10 +131,10 @@ describe('a coordinator that cheats', () => {
         ];
       },
     });
-    const marks = cluster.clients.map((c) => c.logMark());
+    const marks = clients.map((c) => c.logMark());
     const { data } = await rpcError(create());
     const { factory_id: id } = data as { readonly factory_id: string };
-    for (const [i, client] of cluster.clients.entries()) {
+    for (const [i, client] of clients.entries()) {
       expect(client.log(marks[i]).filter((line) => /signed for sighash/.test(line))).toHaveLength(1);
       expect(client.log(marks[i]).filter((line) => /-> [0-9a-f]{66}: partials/.test(line))).toHaveLength(1);
       await client.waitFor('the end of it', async () => (await factoryState(client, id)) === 'aborted');
@@ -157,7 +156,7 @@ describe('a coordinator that cheats', () => {
     ['announces the channel to the world', opening({ announce: true, channel_type: [12, 22, 50] }), /is not announced/],
   ])('%s', async (_, mischief, reason) => {
     hostile.set(boss, mischief);
-    const marks = cluster.clients.map((c) => c.logMark());
+    const marks = clients.map((c) => c.logMark());
     const { data } = await rpcError(create());
     const { excluded } = data as { readonly excluded: readonly { readonly reason: string }[] };
     expect(excluded[0]?.reason).toMatch(reason);
@@ -165,7 +164,7 @@ describe('a coordinator that cheats', () => {
   });
 
   test('pays over a channel whose funding is made up: the payment is refused', async () => {
-    const client = cluster.client(0);
+    const client = clients[0]!;
     const invoice = await client.call('invoice', { amount_msat: 10_000, label: 'made up', description: 'x' });
     const { payment_secret: secret } = (await client.call('decode', { string: invoice.bolt11 })) as { readonly payment_secret: string };
     const outcomes: string[] = [];
@@ -187,26 +186,26 @@ describe('a coordinator that cheats', () => {
         return [];
       },
     });
-    const marks = cluster.clients.map((c) => c.logMark());
+    const marks = clients.map((c) => c.logMark());
     await rpcError(create());
     expect(outcomes).toEqual([expect.stringMatching(/WIRE_TEMPORARY_NODE_FAILURE/)]);
     const { invoices } = (await client.call('listinvoices', { label: 'made up' })) as { readonly invoices: readonly { readonly status: string }[] };
     expect(invoices[0]?.status).toBe('unpaid');
     hostile.set(boss, {});
     // To its node it is a channel like any other: the operator closes it.
-    for (const c of cluster.clients) for (const id of await openChannels(c, boss)) await c.call('close', { id, unilateraltimeout: 1 });
+    for (const c of clients) for (const id of await openChannels(c, boss)) await c.call('close', { id, unilateraltimeout: 1 });
     await unharmed(marks);
   });
 
   test('and when it is honest again, they make a factory with it', async () => {
     hostile.set(boss, {});
-    for (const client of cluster.clients) await client.connect(boss);
+    for (const client of clients) await client.connect(boss);
     const created = (await create()) as { readonly factory_id: string; readonly funding_txid: string };
     await cluster.confirm(created.funding_txid);
-    for (const client of cluster.clients) await client.waitFor('active', async () => (await factoryState(client, created.factory_id)) === 'active');
-    await cluster.pay(boss, cluster.client(0), 10_000_000);
-    await cluster.pay(cluster.client(0), cluster.client(1), 1_000_000);
-    for (const client of cluster.clients) expect(await client.call('factory-verify')).toMatchObject({ ok: true });
+    for (const client of clients) await client.waitFor('active', async () => (await factoryState(client, created.factory_id)) === 'active');
+    await cluster.pay(boss, clients[0]!, 10_000_000);
+    await cluster.pay(clients[0]!, clients[1]!, 1_000_000);
+    for (const client of clients) expect(await client.call('factory-verify')).toMatchObject({ ok: true });
   });
 });
 

@@ -43,5 +43,15 @@ const surroundings = async (ctx: Context): Promise<Surroundings> => {
 
 const nodeView = (ctx: Context): JsonObject => {
   const problem = ctx.watchOnly();
-  return { height: ctx.engine.currentHeight(), ignored_messages: ctx.inbox.ignoredInAll(), ...(problem === undefined ? {} : { problem }) };
+  const { received, ignored, dropped, unanswered, refused, noisy } = ctx.inbox.counts();
+  return {
+    height: ctx.engine.currentHeight(),
+    received_messages: received,
+    ignored_messages: ignored,
+    dropped_messages: dropped,
+    unanswered_messages: unanswered,
+    refused_beginnings: refused,
+    noisy_peers: noisy.map((n) => ({ node_id: n.peer, received: n.received, ignored: n.ignored, dropped: n.dropped })),
+    ...(problem === undefined ? {} : { problem }),
+  };
 };

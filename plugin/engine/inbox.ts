@@ -2,76 +2,109 @@
 import type { Hex, NodeId } from '../../blip/brands.js';
 import { decodeFactoryMessage } from '../../blip/factory-message.js';
 import { DecodeError } from '../../blip/errors.js';
-import type { FactoryEnvelope } from '../../blip/messages.js';
+import type { FactoryEnvelope, FactoryMessageType } from '../../blip/messages.js';
 import { decodeMessage } from '../../blip/protocol-codec.js';
 import { FACTORY_PROTOCOL_ID } from '../../blip/protocol-id.js';
 import { AbortCode } from '../../factory-core/protocol/abort-codes.js';
 import type { Log } from '../runtime/definition.js';
 import { StoreError } from '../store/errors.js';
+import type { Standing } from './acquaintances.js';
 import type { Engine } from './engine.js';
+import type { Gate, GateCounts } from './gate.js';
 import type { Messenger } from './messenger.js';
 import type { Peers } from './peers.js';
 
 export interface InboxParts {
-  readonly engine: Engine;
+  readonly engine: Pick<Engine, 'get' | 'dispatch' | 'peerConnected'>;
   readonly peers: Peers;
-  readonly messenger: Messenger;
+  readonly messenger: Pick<Messenger, 'send'>;
+  readonly gate: Gate;
   readonly log: Log;
   /** An invitation to a factory this node does not know. */
   readonly invited: (from: NodeId, envelope: FactoryEnvelope) => void;
   /** Why no ceremony may go on, if so: nothing is signed then. */
   readonly paused: () => string | undefined;
+  readonly standing: (peer: NodeId) => Standing;
+  /** Does something so many milliseconds later, if the plugin still runs. */
+  readonly later: (milliseconds: number, work: () => void) => void;
 }
 
-/** Counted per peer, for the status: what was refused or ignored. */
-export interface InboxCounters {
-  readonly received: number;
-  readonly ignored: number;
-}
-
-/** Senders we keep counters for: strangers must not grow our memory. */
-const MAX_COUNTED = 1_000;
+/** A peer that comes and goes too often is told what is outstanding after so long. */
+const REST_MS = 5_000;
 
 export class Inbox {
-  private readonly counters = new Map<NodeId, { received: number; ignored: number }>();
+  /** Peers that are told later what is outstanding; all of them parties of our factories. */
+  private readonly resting = new Set<NodeId>();
 
   constructor(private readonly parts: InboxParts) {}
 
-  countersOf(peer: NodeId): InboxCounters | undefined {
-    return this.counters.get(peer);
-  }
-  ignoredInAll(): number {
-    return [...this.counters.values()].reduce((sum, c) => sum + c.ignored, 0);
+  /** For the status. */
+  counts(): GateCounts {
+    return this.parts.gate.counts();
   }
 
   /**
    * Never throws for what a peer sent; a message that does not fit, or whose consequences cannot be stored, changes nothing
-   * (architecture 12.8, 12.13).
+   * (architecture 12.8, 12.13). A mistake of ours is no reason either to end a node at a peer's will: what cannot be done is not.
    */
   receive(from: NodeId, bytes: Hex): void {
-    this.count(from, 'received');
-    try {
-      const message = decodeFactoryMessage(bytes);
-      switch (message.kind) {
-        case 'supported_factory_protocols':
-          this.parts.peers.supported(from, message.protocolIds);
-          // Only now may it be sent what a ceremony waits for (blip/cln-factory-protocol.md).
-          if (this.parts.peers.speaksOurs(from)) this.parts.engine.peerConnected(from);
+    if (!this.parts.gate.admits(from, bytes.length / 2)) return;
+    this.safely(from, () => {
+      this.take(from, bytes);
+    });
+  }
+
+  private take(from: NodeId, bytes: Hex): void {
+    const { gate, peers } = this.parts;
+    const message = decodeFactoryMessage(bytes);
+    switch (message.kind) {
+      case 'supported_factory_protocols':
+        peers.supported(from, message.protocolIds);
+        // Only now may it be sent what a ceremony waits for (blip/cln-factory-protocol.md).
+        if (peers.speaksOurs(from)) this.reconnected(from);
+        return;
+      case 'factory_piggyback':
+        if (!gate.admitsProtocol(from)) return;
+        if (message.protocolId !== FACTORY_PROTOCOL_ID) {
+          this.ignore(from, `of protocol ${message.protocolId}`);
           return;
-        case 'factory_piggyback':
-          if (message.protocolId !== FACTORY_PROTOCOL_ID) {
-            this.ignore(from, `of protocol ${message.protocolId}`);
-            return;
-          }
-          this.deliver(from, decodeMessage(message.payload));
-          return;
-        default:
-          this.ignore(from, `${message.kind}: not used on this node`);
-      }
-    } catch (error) {
-      if (!(error instanceof DecodeError) && !(error instanceof StoreError)) throw error;
-      this.ignore(from, error.message);
+        }
+        this.deliver(from, decodeMessage(message.payload));
+        return;
+      default:
+        this.ignore(from, `${message.kind}: not used on this node`);
     }
+  }
+
+  private safely(from: NodeId, work: () => void): void {
+    const { gate, log } = this.parts;
+    try {
+      work();
+    } catch (error) {
+      if (error instanceof DecodeError || error instanceof StoreError) {
+        this.ignore(from, error.message);
+        return;
+      }
+      gate.ignored(from);
+      log('broken', `a message of ${from} could not be handled: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+    }
+  }
+
+  /** Strangers have nothing outstanding. Nobody else is forgotten, or a ceremony would wait for the next connection. */
+  private reconnected(peer: NodeId): void {
+    const { gate, engine, peers, standing, later } = this.parts;
+    if (standing(peer) === 'stranger' || this.resting.has(peer)) return;
+    if (gate.announces(peer)) {
+      engine.peerConnected(peer);
+      return;
+    }
+    this.resting.add(peer);
+    later(REST_MS, () => {
+      this.resting.delete(peer);
+      this.safely(peer, () => {
+        if (peers.speaksOurs(peer)) this.reconnected(peer);
+      });
+    });
   }
 
   private deliver(from: NodeId, envelope: FactoryEnvelope): void {
@@ -91,6 +124,7 @@ export class Inbox {
       this.ignore(from, `${message.type} for a factory it is not part of`);
       return;
     }
+    if (BEGINNINGS.has(message.type) && !this.parts.gate.begins(from)) return;
     this.parts.engine.dispatch(header.instanceId, { type: 'message', from, attempt: header.attempt, message });
   }
 
@@ -98,25 +132,19 @@ export class Inbox {
   private unknown(from: NodeId, { header, message }: FactoryEnvelope): void {
     this.ignore(from, `${message.type} for an unknown factory`);
     if (message.type === 'abort' || message.type === 'decline') return;
-    const { messenger } = this.parts;
+    const { messenger, gate } = this.parts;
+    if (!gate.answers(from)) return;
     messenger.send(from, { header, message: { type: 'abort', code: AbortCode.UnknownFactory, reason: 'this node knows no such factory' } });
   }
 
   private ignore(from: NodeId, why: string): void {
-    this.count(from, 'ignored');
+    this.parts.gate.ignored(from);
     this.parts.log('debug', `ignored from ${from}: ${why}`);
   }
-
-  private count(from: NodeId, what: 'received' | 'ignored'): void {
-    let counter = this.counters.get(from);
-    if (!counter) {
-      if (this.counters.size >= MAX_COUNTED) return;
-      counter = { received: 0, ignored: 0 };
-      this.counters.set(from, counter);
-    }
-    counter[what] += 1;
-  }
 }
+
+/** What a peer may begin in a factory it is part of: each is written, and stops payments for a while. */
+const BEGINNINGS: ReadonlySet<FactoryMessageType> = new Set(['close_request']);
 
 type State = NonNullable<ReturnType<Engine['get']>>['state'];
 const isParty = (state: State, peer: NodeId): boolean =>

@@ -3,24 +3,25 @@ import type { NodeId, ProtocolId } from '../../blip/brands.js';
 import { FACTORY_PROTOCOL_ID } from '../../blip/protocol-id.js';
 
 export class Peers {
-  private readonly protocols = new Map<NodeId, ReadonlySet<ProtocolId>>();
+  /** Whether ours is among them; of what else a peer lists, nothing is kept. */
+  private readonly ours = new Map<NodeId, boolean>();
   private readonly waiting = new Map<NodeId, Set<() => void>>();
 
   supported(peer: NodeId, protocols: readonly ProtocolId[]): void {
-    this.protocols.set(peer, new Set(protocols));
+    this.ours.set(peer, protocols.includes(FACTORY_PROTOCOL_ID));
     for (const wake of this.waiting.get(peer) ?? []) wake();
     this.waiting.delete(peer);
   }
   disconnected(peer: NodeId): void {
-    this.protocols.delete(peer);
+    this.ours.delete(peer);
   }
   speaksOurs(peer: NodeId): boolean {
-    return this.protocols.get(peer)?.has(FACTORY_PROTOCOL_ID) === true;
+    return this.ours.get(peer) === true;
   }
 
   /** A peer that has just connected may not have said yet. */
   async waitForOurs(peer: NodeId, milliseconds: number): Promise<boolean> {
-    if (this.protocols.has(peer)) return this.speaksOurs(peer);
+    if (this.ours.has(peer)) return this.speaksOurs(peer);
     await new Promise<void>((resolve) => {
       const wakers = this.waiting.get(peer) ?? new Set();
       this.waiting.set(peer, wakers);

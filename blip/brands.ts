@@ -31,6 +31,10 @@ export type AggregateNonce = Brand<string, 'AggregateNonce'>;
 export type PartialSignature = Brand<string, 'PartialSignature'>;
 /** A BIP-340 signature, 64 bytes. */
 export type SchnorrSignature = Brand<string, 'SchnorrSignature'>;
+/** SHA-256 of a preimage, 32 bytes (BOLT 4). */
+export type PaymentHash = Brand<string, 'PaymentHash'>;
+/** What settles an HTLC, 32 bytes. A secret until then. */
+export type Preimage = Brand<string, 'Preimage'>;
 /** Satoshis. */
 export type Sat = Brand<bigint, 'Sat'>;
 /** Millisatoshis. */
@@ -83,6 +87,8 @@ export const publicNonce = (v: string, field = 'nonce'): PublicNonce => fixed<'P
 export const aggregateNonce = (v: string, field = 'aggregate_nonce'): AggregateNonce => fixed<'AggregateNonce'>(66)(v, field);
 export const partialSignature = (v: string, field = 'partial'): PartialSignature => fixed<'PartialSignature'>(32)(v, field);
 export const schnorrSignature = (v: string, field = 'signature'): SchnorrSignature => fixed<'SchnorrSignature'>(64)(v, field);
+export const paymentHash = (v: string, field = 'payment_hash'): PaymentHash => fixed<'PaymentHash'>(32)(v, field);
+export const preimage = (v: string, field = 'preimage'): Preimage => fixed<'Preimage'>(32)(v, field);
 
 /** A scriptPubKey of at most 10,000 bytes (consensus); what a protocol accepts is narrower, see the validators. */
 export const script = (v: string, field = 'script'): Script => {

@@ -7,6 +7,8 @@ import {
   MAX_MONEY,
   msat,
   partialSignature,
+  paymentHash,
+  preimage,
   protocolId,
   pubKey,
   publicNonce,
@@ -29,6 +31,8 @@ export const instanceIdField = fixedBytes('32*u8', 32, instanceId);
 export const publicNonceField = fixedBytes('public_nonce', 66, publicNonce);
 export const aggregateNonceField = fixedBytes('aggregate_nonce', 66, aggregateNonce);
 export const partialField = fixedBytes('partial_signature', 32, partialSignature);
+export const paymentHashField = fixedBytes('32*u8', 32, paymentHash);
+export const preimageField = fixedBytes('32*u8', 32, preimage);
 export const signatureField = fixedBytes('bip340sig', 64, schnorrSignature);
 
 /** Amounts alone in a TLV are truncated; in a list they have their full size. */

@@ -9,3 +9,4 @@ export * from './limits.js';
 export * from './messages.js';
 export * from './protocol-codec.js';
 export * from './protocol-id.js';
+export type * from './purchase-messages.js';

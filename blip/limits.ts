@@ -18,3 +18,5 @@ export const MAX_REASON = 512;
 export const MAX_SCRIPT = 42;
 /** Block heights end where nLockTime begins to mean seconds (BIP 65). */
 export const MAX_HEIGHT = 499_999_999;
+/** Purchases of one stock: each makes the way out one transaction longer. */
+export const MAX_PURCHASES = 8;

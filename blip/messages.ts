@@ -18,11 +18,12 @@ import type {
   Script,
   Txid,
 } from './brands.js';
+import type { PurchaseMessage } from './purchase-messages.js';
 
 /** What every message begins with. Anything whose version, instance, attempt or step does not fit is ignored and logged. */
 export interface MessageHeader {
   readonly instanceId: InstanceId;
-  /** Which try of the ceremony (creation or close) this belongs to; starts at 1. */
+  /** Which try of the ceremony (creation or close), or which purchase, this belongs to; starts at 1. */
   readonly attempt: number;
 }
 
@@ -221,6 +222,7 @@ export type FactoryMessage =
   | CloseAggregateNonce
   | ClosePartial
   | CloseSignature
+  | PurchaseMessage
   | Abort;
 
 export type FactoryMessageType = FactoryMessage['type'];

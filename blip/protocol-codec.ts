@@ -20,7 +20,9 @@ import {
   msatField,
   outpointField,
   partialField,
+  paymentHashField,
   point,
+  preimageField,
   publicNonceField,
   rosterField,
   satField,
@@ -29,7 +31,7 @@ import {
   txidField,
 } from './field-codecs.js';
 import { decodeFields, encodeFields, fieldTable, type Field, type Layout } from './fields.js';
-import { MAX_PATH, MAX_PAYLOAD, MAX_REASON, MAX_ROSTER } from './limits.js';
+import { MAX_PATH, MAX_PAYLOAD, MAX_PURCHASES, MAX_REASON, MAX_ROSTER } from './limits.js';
 import type { FactoryEnvelope, FactoryMessage, FactoryMessageType } from './messages.js';
 
 export const PROTOCOL_VERSION = 1;
@@ -100,6 +102,26 @@ const TABLE: Table = {
   close_aggregate_nonce: [72, 'coordinator', { nonce: [0, aggregateNonceField] }],
   close_partial: [74, 'member', { partial: [0, partialField] }],
   close_signature: [76, 'coordinator', { signature: [0, signatureField] }],
+  // Purchases.
+  purchase_quote_request: [80, 'member', { amount: [0, satField] }],
+  purchase_quote: [
+    82,
+    'coordinator',
+    { amount: [0, satField], fee: [2, msatField], stockLeft: [4, satField], refusal: [5, text(MAX_REASON), 'optional'] },
+  ],
+  purchase_offer: [84, 'coordinator', { amount: [0, satField], fee: [2, msatField] }],
+  purchase_request: [86, 'member', { amount: [0, satField], fee: [2, msatField], paymentHash: [4, paymentHashField] }],
+  purchase_intent: [
+    88,
+    'coordinator',
+    { channelInFactory: [0, channelInFactoryField], amount: [2, satField], index: [4, uint('tu16', MAX_PURCHASES - 1)] },
+  ],
+  purchase_ready: [90, 'member', {}],
+  purchase_opened: [92, 'coordinator', { channelScript: [0, scriptField], channelId: [2, channelIdField], nonce: [4, publicNonceField] }],
+  purchase_partial: [94, 'member', { coordinatorNonce: [0, publicNonceField], nonce: [2, publicNonceField], partial: [4, partialField] }],
+  purchase_signature: [96, 'coordinator', { signature: [0, signatureField] }],
+  purchase_stored: [98, 'member', { preimage: [0, preimageField] }],
+  purchase_abort: [100, 'either', reason],
   // At any time.
   abort: [128, 'either', reason],
 };

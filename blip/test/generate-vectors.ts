@@ -97,6 +97,10 @@ const invalidMessages: readonly InvalidVector[] = [
     'unknown_even_field',
     'open_intent.channel_in_factory tlv 65602',
   ),
+  invalid('a ninth purchase of one stock', rawMessage('purchase_intent', [[0, `fe0001004042${RAW_INSTANCE}${RAW_INSTANCE}0024`], [2, '4e20'], [4, '08']]), 'bad_value', 'purchase_intent.index'),
+  invalid('a preimage of 31 bytes', rawMessage('purchase_stored', [[0, '01'.repeat(31)]]), 'truncated', 'purchase_stored.preimage'),
+  invalid('a payment hash of 33 bytes', rawMessage('purchase_request', [[0, '4e20'], [2, '5208'], [4, '01'.repeat(33)]]), 'trailing', 'purchase_request.payment_hash'),
+  invalid('a refusal that is not UTF-8', rawMessage('purchase_quote', [[0, '4e20'], [2, '5208'], [4, ''], [5, 'c0af']]), 'bad_value', 'purchase_quote.refusal'),
 ];
 
 const ONE = '11'.repeat(32);

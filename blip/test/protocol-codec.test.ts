@@ -81,7 +81,7 @@ describe('the table', () => {
   });
 
   test('who sends what', () => {
-    expect(MESSAGE_TYPES.filter((t) => messageSender(t) === 'either')).toEqual(['abort']);
+    expect(MESSAGE_TYPES.filter((t) => messageSender(t) === 'either')).toEqual(['purchase_abort', 'abort']);
     expect(messageSender('invite')).toBe('coordinator');
     expect(messageSender('nonces')).toBe('member');
   });
@@ -130,7 +130,7 @@ describe('every field of every message', () => {
   const signature = '77'.repeat(64);
   const p2wsh = '0020' + '88'.repeat(32);
   const channelInFactory = encodeChannelInFactory({ protocolId: FACTORY_PROTOCOL_ID, instanceId: header.instanceId, earlyWarningTime: 36 });
-  const empty: readonly FactoryMessageType[] = ['stored', 'open_ready', 'leaf_stored', 'ready', 'close_request'];
+  const empty: readonly FactoryMessageType[] = ['stored', 'open_ready', 'leaf_stored', 'ready', 'close_request', 'purchase_ready'];
   // Spelled out as bytes: the codec must agree with what the specification says, not with itself.
   const records: { readonly [T in FactoryMessageType]?: readonly TlvRecord[] } = {
     invite: [
@@ -156,6 +156,16 @@ describe('every field of every message', () => {
     close_aggregate_nonce: [[0, nonce]],
     close_partial: [[0, partial]],
     close_signature: [[0, signature]],
+    purchase_quote_request: [[0, '4e20']],
+    purchase_quote: [[0, '4e20'], [2, '5208'], [4, '72f2'], [5, '6e6f']],
+    purchase_offer: [[0, '4e20'], [2, '']],
+    purchase_request: [[0, '4e20'], [2, '5208'], [4, 'cc'.repeat(32)]],
+    purchase_intent: [[0, channelInFactory], [2, '4e20'], [4, '07']],
+    purchase_opened: [[0, p2wsh], [2, '99'.repeat(32)], [4, nonce]],
+    purchase_partial: [[0, nonce], [2, nonce], [4, partial]],
+    purchase_signature: [[0, signature]],
+    purchase_stored: [[0, 'dd'.repeat(32)]],
+    purchase_abort: [[0, '0007'], [2, '']],
     abort: [[0, '0001'], [2, '']],
   };
 
@@ -176,7 +186,14 @@ describe('every field of every message', () => {
     expect(encodeMessage(envelope)).toBe(payload);
   });
 
-  test.each(cases)('$name of $type is missed when it is not there', ({ type, field }) => {
+  test.each(cases.filter(({ field }) => field.optional))('$name of $type may be left out', ({ type, field }) => {
+    const payload = rawMessage(type, without(type, field.tlv));
+    const envelope = decodeMessage(payload);
+    expect(envelope.message).not.toHaveProperty(field.name);
+    expect(encodeMessage(envelope)).toBe(payload);
+  });
+
+  test.each(cases.filter(({ field }) => !field.optional))('$name of $type is missed when it is not there', ({ type, field }) => {
     expect(refusal(() => decodeMessage(rawMessage(type, without(type, field.tlv))))).toMatchObject({
       code: 'missing_field',
       field: `${type}.${field.wireName}`,

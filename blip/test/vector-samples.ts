@@ -10,6 +10,8 @@ import {
   instanceId,
   msat,
   partialSignature,
+  paymentHash,
+  preimage,
   pubKey,
   publicNonce,
   sat,
@@ -36,6 +38,7 @@ const p2tr = (n: number) => script(`5120${point(n).slice(2)}`);
 export const INSTANCE = instanceId(sha('instance'));
 /** Regtest's genesis block, in internal byte order (BOLT 0). */
 const REGTEST = chainHash('06226e46111a0b59caaf126043eb5bbf28c34f3a5e332a1fc7b2b73cf188910f');
+const PREIMAGE = preimage(sha('preimage'));
 const reason = 'capacity below our minimum: 20 000 sat — “no”';
 
 export const samples: readonly { readonly name: string; readonly attempt: number; readonly message: FactoryMessage }[] = [
@@ -143,4 +146,33 @@ export const samples: readonly { readonly name: string; readonly attempt: number
   { name: 'close_signature', attempt: 1, message: { type: 'close_signature', signature: signature(5) } },
   { name: 'abort without words', attempt: 3, message: { type: 'abort', code: 1, reason: '' } },
   { name: 'abort with 512 bytes of words', attempt: 3, message: { type: 'abort', code: 2, reason: 'é'.repeat(256) } },
+  { name: 'purchase_quote_request', attempt: 7, message: { type: 'purchase_quote_request', amount: sat(20_000n) } },
+  { name: 'purchase_quote', attempt: 7, message: { type: 'purchase_quote', amount: sat(20_000n), fee: msat(21_000n), stockLeft: sat(29_426n) } },
+  {
+    name: 'purchase_quote that says no',
+    attempt: 8,
+    message: { type: 'purchase_quote', amount: sat(60_000n), fee: msat(61_000n), stockLeft: sat(50_000n), refusal: 'the stock has room for 49,752 sat' },
+  },
+  { name: 'purchase_offer for nothing: its fee has no bytes', attempt: 9, message: { type: 'purchase_offer', amount: sat(20_000n), fee: msat(0n) } },
+  {
+    name: 'purchase_request',
+    attempt: 10,
+    message: { type: 'purchase_request', amount: sat(20_000n), fee: msat(21_000n), paymentHash: paymentHash(createHash('sha256').update(Buffer.from(PREIMAGE, 'hex')).digest('hex')) },
+  },
+  {
+    name: 'purchase_intent: the second purchase of its stock',
+    attempt: 10,
+    message: {
+      type: 'purchase_intent',
+      channelInFactory: encodeChannelInFactory({ protocolId: FACTORY_PROTOCOL_ID, instanceId: INSTANCE, earlyWarningTime: 48 }),
+      amount: sat(20_000n),
+      index: 1,
+    },
+  },
+  { name: 'purchase_ready', attempt: 10, message: { type: 'purchase_ready' } },
+  { name: 'purchase_opened', attempt: 10, message: { type: 'purchase_opened', channelScript: p2wsh(8), channelId: channelId(sha('purchase')), nonce: nonce(110) } },
+  { name: 'purchase_partial', attempt: 10, message: { type: 'purchase_partial', coordinatorNonce: nonce(110), nonce: nonce(120), partial: partial(6) } },
+  { name: 'purchase_signature', attempt: 10, message: { type: 'purchase_signature', signature: signature(6) } },
+  { name: 'purchase_stored', attempt: 10, message: { type: 'purchase_stored', preimage: PREIMAGE } },
+  { name: 'purchase_abort', attempt: 65_535, message: { type: 'purchase_abort', code: 7, reason } },
 ];

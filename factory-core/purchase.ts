@@ -8,11 +8,8 @@ import { stockOutput } from './leaf.js';
 import { ANCHOR_AMOUNT, DUST_LIMIT, feeFor, leafVsize } from './sizes.js';
 import { anchorOutput, SEQUENCE, signable, signersOf, TreeError } from './tree.js';
 
-/**
- * Purchases of one client in one factory. Each adds a transaction to the way out of its channel and of all later ones, and
- * six blocks to their early warning time.
- */
-export const MAX_PURCHASES = 8;
+/** Each adds a transaction to the way out of its channel and of all later ones, and six blocks to their early warning time. */
+export { MAX_PURCHASES } from '../blip/limits.js';
 
 /** What selling `amount` leaves of `stock`, in sat: nothing when the rest would be dust. Undefined when the stock is too small. */
 export const stockAfter = (plan: Pick<FactoryPlan, 'terms'>, stock: Sat, amount: Sat): Sat | undefined => {

@@ -14,6 +14,7 @@ import {
   decodeFactoryMessage,
   decodeMessage,
   encodeMessage,
+  msat,
   sat,
   type NodeId,
 } from '../blip/index.js';
@@ -168,7 +169,7 @@ const memberTarget = (messages: readonly Uint8Array[]): ((bytes: Uint8Array) => 
       throw error;
     }
     const { message, header } = envelope;
-    const next = memberStep(first, { type: 'message', from: COORDINATOR, attempt: header.attempt, message }, { signer, height: 800_000, bounds });
+    const next = memberStep(first, { type: 'message', from: COORDINATOR, attempt: header.attempt, message }, { signer, height: 800_000, bounds, maxPurchaseFee: msat(0n), random: (n) => random.bytes(n) });
     if (next.signOnce) throw new Error('signed');
   };
 };

@@ -1,14 +1,22 @@
 /** The coordinator's factory once its funding transaction is out. */
 import { AbortCode } from '../protocol/abort-codes.js';
 import type { Effect, Event, Step } from '../protocol/effects.js';
-import { step } from '../protocol/effects.js';
+import { andThen, step } from '../protocol/effects.js';
 import { onChain, voidReason } from '../live/custody.js';
 import { plan, retire, sweeps } from '../live/plan.js';
 import { beginClose, onClosing } from './closing.js';
 import { memberIndex, sendTo } from './ceremony.js';
+import { isPurchaseMessage } from '../live/purchasing.js';
+import { onPurchase } from './purchase.js';
 import type { CoordinatorLive, CoordinatorState, Env } from './state.js';
 
+/** The factory itself first; then, if there still is one, what is being sold out of it. */
 export const onLive = (state: CoordinatorLive, event: Event, env: Env): Step<CoordinatorState> => {
+  if (event.type === 'message' && isPurchaseMessage(event.message)) return onPurchase(state, event, env);
+  return andThen(onFactory(state, event, env), (s) => (event.type === 'message' ? step(s) : onPurchase(s, event, env)));
+};
+
+const onFactory = (state: CoordinatorLive, event: Event, env: Env): Step<CoordinatorLive> => {
   switch (event.type) {
     case 'block_connected':
     case 'block_disconnected': {

@@ -7,6 +7,8 @@ import type {
   NodeId,
   Outpoint,
   PartialSignature,
+  PaymentHash,
+  Preimage,
   PubKey,
   PublicNonce,
   Sat,
@@ -17,6 +19,7 @@ import type {
 import type { CloseOutput } from '../../blip/messages.js';
 import type { ChannelFacts } from '../protocol/effects.js';
 import type { FactoryPlan, FactorySpec, Terms } from '../model.js';
+import type { Pricing } from '../live/purchasing.js';
 import type { Live } from '../live/state.js';
 import type { Signer } from '../musig/index.js';
 
@@ -161,6 +164,61 @@ export interface Closing {
       };
 }
 
+/** What is sold, to whom, at which price. */
+export interface Deal {
+  /** The purchase's number. */
+  readonly attempt: number;
+  /** Of the new channel. */
+  readonly amount: Sat;
+  readonly fee: Msat;
+  /** Of the operator's command, if it was one of ours. */
+  readonly requestId?: string;
+}
+
+export type SaleProgress =
+  | { readonly step: 'intent' }
+  | { readonly step: 'starting' }
+  | { readonly step: 'completing'; readonly channelScript: Script }
+  /** Both nodes have the channel. From here on the client may have signed, so this is given up only if it says that it has not. */
+  | {
+      readonly step: 'signing';
+      readonly channelScript: Script;
+      readonly channelId: ChannelId;
+      /** This node's: what the client signs is for this one, and no other. */
+      readonly nonce: PublicNonce;
+      readonly theirs?: { readonly nonce: PublicNonce; readonly partial: PartialSignature };
+      readonly armed: boolean;
+    }
+  /** Signed and in the branch; the client may not have it yet, nor paid. */
+  | { readonly step: 'storing'; readonly channelId: ChannelId; readonly signature: SchnorrSignature }
+  /** The client has let go of the preimage, and there is no HTLC it could settle: it had to be failed, and comes again. */
+  | { readonly step: 'settling'; readonly channelId: ChannelId; readonly signature: SchnorrSignature; readonly preimage: Preimage };
+
+export interface Sale extends Deal {
+  readonly paymentHash: PaymentHash;
+  /** The HTLC of the fee waits in the hook; as far as this process knows. */
+  readonly held: boolean;
+  readonly progress: SaleProgress;
+}
+
+/** How a purchase ended, for whoever waits for it. */
+export type PurchaseOutcome =
+  | { readonly attempt: number; readonly ok: true; readonly channelId: ChannelId }
+  | { readonly attempt: number; readonly ok: false; readonly code: number; readonly reason: string };
+
+/** One client's purchases, as the coordinator sees them. */
+export interface Selling {
+  /** The highest number a request of this client had: each is used once. */
+  readonly lastRequest: number;
+  /** The highest number of an offer of ours. */
+  readonly lastOffer: number;
+  readonly offer?: Deal;
+  readonly sale?: Sale;
+  readonly outcome?: PurchaseOutcome;
+  /** Fees whose preimage is known. lightningd may ask about such an HTLC again, after a crash: it is settled again. */
+  readonly paid: readonly { readonly paymentHash: PaymentHash; readonly preimage: Preimage }[];
+}
+
 export interface CoordinatorLive extends Common {
   readonly phase: 'live';
   readonly members: readonly Member[];
@@ -170,6 +228,8 @@ export interface CoordinatorLive extends Common {
   readonly closeAttempts: number;
   /** Why the last attempt to close ended. */
   readonly closeFailure?: string;
+  /** By member; absent where nothing was ever bought. */
+  readonly selling?: Readonly<Record<number, Selling>>;
 }
 
 export interface Aborted extends Common {
@@ -184,4 +244,6 @@ export interface Env {
   readonly signer: Signer;
   /** Height of the best block this node knows. */
   readonly height: number;
+  /** What this node asks for its stock. */
+  readonly pricing: Pricing;
 }

@@ -2,7 +2,7 @@
  * A factory whose funding transaction is out: the same for both roles. Everything that must be done about it follows
  * from this, the chain's state within it, and the height, so a crash loses nothing: it is planned anew with every block.
  */
-import type { ChannelId, NodeId, Outpoint, Sat, SchnorrSignature, Script, Txid } from '../../blip/brands.js';
+import type { ChannelId, Msat, NodeId, Outpoint, Sat, SchnorrSignature, Script, Txid } from '../../blip/brands.js';
 import type { CloseOutput } from '../../blip/messages.js';
 import type { FactorySpec } from '../model.js';
 
@@ -13,6 +13,10 @@ export interface Purchase {
   readonly channelId: ChannelId;
   readonly channelScript: Script;
   readonly signature: SchnorrSignature;
+  /** What it cost the client, in msat. */
+  readonly fee: Msat;
+  /** Of the command that it was made for, on this node (architecture 12.16). */
+  readonly requestId?: string;
 }
 
 /** A client's branch end: its signed leaf and the channel in it, and what was bought since. */

@@ -2,15 +2,17 @@
 import type { FactoryMessage } from '../../blip/messages.js';
 import { AbortCode } from '../protocol/abort-codes.js';
 import type { Effect, Event, Step } from '../protocol/effects.js';
-import { step } from '../protocol/effects.js';
+import { andThen, step } from '../protocol/effects.js';
 import type { Txid } from '../../blip/brands.js';
 import { leafOf } from '../live/paths.js';
 import { present } from '../protocol/present.js';
 import { onChain } from '../live/custody.js';
+import { isPurchaseMessage } from '../live/purchasing.js';
 import { plan, retire } from '../live/plan.js';
 import { onClosing } from './closing.js';
 import { commonOf, createKey, joinMessage, LOST_NONCES, onSpec, refuse, reply } from './joining.js';
 import { memberLeaf, onAudited, onOpeningMessage, openingAnswer } from './opening.js';
+import { onPurchase } from './purchase.js';
 import { onSigning } from './signing.js';
 import type { Joined, MemberAborted, MemberEnv, MemberLive, MemberState, Opening, Signing } from './state.js';
 
@@ -137,7 +139,13 @@ const onRestart = (state: Creating): Step<MemberState> => {
   return refuse(commonOf(state), LOST_NONCES, AbortCode.LostNonces);
 };
 
+/** The factory itself first; then, if there still is one, what is being bought out of it. */
 const onLive = (state: MemberLive, event: Event, env: MemberEnv): Step<MemberState> => {
+  if (event.type === 'message' && isPurchaseMessage(event.message)) return onPurchase(state, event, env);
+  return andThen(onFactory(state, event, env), (s) => (event.type === 'message' || s.phase !== 'live' ? step(s) : onPurchase(s, event, env)));
+};
+
+const onFactory = (state: MemberLive, event: Event, env: MemberEnv): Step<MemberState> => {
   const { chain, spec } = state.live;
   switch (event.type) {
     case 'block_connected':

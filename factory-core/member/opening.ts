@@ -1,5 +1,5 @@
 /** This member's leaf and channel (architecture 5.5, 6). */
-import type { PublicNonce, SchnorrSignature, Script } from '../../blip/brands.js';
+import type { ChannelId, PublicNonce, Sat, SchnorrSignature, Script } from '../../blip/brands.js';
 import { decodeChannelInFactory } from '../../blip/channel-in-factory.js';
 import { DecodeError } from '../../blip/errors.js';
 import type { FactoryMessage, OpenIntent } from '../../blip/messages.js';
@@ -127,7 +127,8 @@ type Audited = Extract<Event, { type: 'audited' }>;
 export const onAudited = (state: Opening, event: Audited, env: MemberEnv): Step<MemberState> => {
   const { leaf } = state;
   if (leaf.step !== 'auditing' || event.attempt !== state.attempt) return step(state);
-  const wrong = auditProblem(state, leaf.channelScript, leaf.channelId, event.result);
+  const { capacity } = present(state.spec.roster[state.member]);
+  const wrong = auditProblem(capacity, leaf.channelScript, leaf.channelId, event.result);
   if (wrong !== undefined) return refuse(commonOf(state), `audit: ${wrong}`);
   const next: MemberLive = {
     ...commonOf(state),
@@ -154,12 +155,12 @@ export const onAudited = (state: Opening, event: Audited, env: MemberEnv): Step<
   return step(next, [reply(next, { type: 'ready' })]);
 };
 
-const auditProblem = (state: Opening, script: Script, channelId: string, result: Audited['result']): string | undefined => {
+/** Why a channel is not the one that was signed for, or does not hold what was promised, in sat. */
+export const auditProblem = (capacity: Sat, script: Script, channelId: ChannelId, result: Audited['result']): string | undefined => {
   if (!result.ok) return result.reason;
-  if (result.script !== script) return 'the channel’s funding script is not the one in the leaf';
+  if (result.script !== script) return 'the channel’s funding script is not the one that was signed for';
   if (result.channel.channelId !== channelId) return 'another channel id';
-  const capacity = present(state.spec.roster[state.member]).capacity;
-  if (result.channel.total !== capacity * 1000n) return 'the channel’s capacity is not the leaf’s';
+  if (result.channel.total !== capacity * 1000n) return 'the channel’s capacity is not what was agreed';
   if (result.channel.toUs !== 0n) return 'the channel was opened with a push (architecture 3.2)';
   return undefined;
 };

@@ -5,13 +5,16 @@ import type {
   Msat,
   NodeId,
   PartialSignature,
+  Preimage,
   PubKey,
   PublicNonce,
+  Sat,
   SchnorrSignature,
   Script,
   Txid,
 } from '../../blip/brands.js';
 import type { CloseOutput, Invite } from '../../blip/messages.js';
+import type { PurchaseQuote } from '../../blip/purchase-messages.js';
 import type { FactorySpec } from '../model.js';
 import type { Live } from '../live/state.js';
 import type { Signer } from '../musig/index.js';
@@ -76,11 +79,59 @@ export interface MemberClosing {
     | { readonly step: 'partial'; readonly partial: PartialSignature };
 }
 
+export type BuyingProgress =
+  | { readonly step: 'requested' }
+  /** The next `open_channel` of this amount from the coordinator is expected. */
+  | { readonly step: 'expecting' }
+  /** CLN has the channel; its outpoint and script are being compared with what this node has derived. */
+  | ({ readonly step: 'auditing' } & Opened)
+  /** The HTLC of the fee is being sent. */
+  | ({ readonly step: 'paying' } & Opened)
+  /** The partial signature may be out: from here on this stock is spent by this purchase, or by none. */
+  | ({ readonly step: 'signed'; readonly nonce: PublicNonce; readonly partial: PartialSignature } & Opened)
+  /** Verified and in the branch. */
+  | { readonly step: 'stored'; readonly channelId: ChannelId };
+interface Opened {
+  readonly channelScript: Script;
+  readonly channelId: ChannelId;
+  /** The coordinator's nonce. */
+  readonly theirs: PublicNonce;
+}
+
+/** A purchase under way, or the last one. */
+export interface Buying {
+  /** Its number. */
+  readonly attempt: number;
+  /** Of the new channel. */
+  readonly amount: Sat;
+  readonly fee: Msat;
+  readonly preimage: Preimage;
+  readonly progress: BuyingProgress;
+  /** Of the operator's command, if it was one. */
+  readonly requestId?: string;
+}
+
+/** This member's purchases. */
+export interface Purchasing {
+  /** The highest number of our own: each is used once. */
+  readonly last: number;
+  /** The highest number of an offer. */
+  readonly lastOffer: number;
+  /** The coordinator's latest answer. */
+  readonly quote?: Omit<PurchaseQuote, 'type'> & { readonly attempt: number };
+  readonly current?: Buying;
+  /** How the last one that is not `current` any more ended, or that one's failure. */
+  readonly failure?: { readonly attempt: number; readonly code: number; readonly reason: string };
+  /** Amounts of all channels ever expected: a channel of one that is in no branch is nobody's, and carries nothing. */
+  readonly expected: readonly Sat[];
+}
+
 export interface MemberLive extends Common {
   readonly phase: 'live';
   readonly member: number;
   readonly live: Live;
   readonly closing?: MemberClosing;
+  readonly purchasing?: Purchasing;
 }
 
 export interface MemberAborted extends Common {
@@ -96,4 +147,8 @@ export interface MemberEnv {
   readonly height: number;
   /** What this node takes part in at all. */
   readonly bounds: PlanBounds;
+  /** What this node pays for a purchase that the coordinator offers. */
+  readonly maxPurchaseFee: Msat;
+  /** Fresh random bytes from a cryptographic source. */
+  readonly random: (bytes: number) => Uint8Array;
 }

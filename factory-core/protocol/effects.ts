@@ -12,6 +12,7 @@ import type {
   Msat,
   NodeId,
   Outpoint,
+  PaymentHash,
   Sat,
   SchnorrSignature,
   Script,
@@ -65,8 +66,25 @@ export type DurableEffect =
   | { readonly kind: 'discard_channels'; readonly peers: readonly NodeId[]; readonly fundingTxids: readonly Txid[] }
   /** Read the two funding keys of the channel from the node's own database; gives `audited`. */
   | { readonly kind: 'audit'; readonly attempt: number; readonly peer: NodeId; readonly funding: Outpoint }
-  /** `sendpsbt` with the leaf, which is signed by now: clears `withheld` (architecture 3.3); gives `armed` or `arm_failed`. */
-  | { readonly kind: 'arm'; readonly member: number; readonly leaf: Signable; readonly signature: SchnorrSignature }
+  /**
+   * `sendpsbt` with the leaf, which is signed by now, or a purchase, which may not be: clears `withheld` (architecture 3.3);
+   * gives `armed` or `arm_failed`.
+   */
+  | { readonly kind: 'arm'; readonly member: number; readonly leaf: Signable; readonly signature?: SchnorrSignature }
+  /**
+   * Sees to it that an HTLC with this hash is under way to the peer, over any channel with it, unless it has been settled: that
+   * of a purchase's fee. It expires so many blocks from now, or a little later. Gives `fee_sent` or `fee_failed`.
+   */
+  | {
+      readonly kind: 'pay_fee';
+      readonly attempt: number;
+      readonly peer: NodeId;
+      readonly amount: Msat;
+      readonly paymentHash: PaymentHash;
+      readonly blocks: number;
+    }
+  /** Nothing comes of this purchase: cancel its opening, drop its channel if there is one. */
+  | { readonly kind: 'drop_purchase'; readonly member: number; readonly peer: NodeId; readonly fundingTxid?: Txid }
   /** The factory under this channel is gone: close it and, where the node can, forget it. */
   | { readonly kind: 'retire_channel'; readonly peer: NodeId; readonly channelId: ChannelId }
   /** Sign and send the funding transaction; gives `funding_sent` or `funding_rejected`. */
@@ -83,6 +101,8 @@ const DURABLE: Readonly<Record<DurableEffect['kind'], true>> = {
   discard_channels: true,
   audit: true,
   arm: true,
+  pay_fee: true,
+  drop_purchase: true,
   retire_channel: true,
   send_funding: true,
 };
@@ -90,7 +110,7 @@ const DURABLE: Readonly<Record<DurableEffect['kind'], true>> = {
 export const DURABLE_KINDS = Object.keys(DURABLE) as readonly DurableEffect['kind'][];
 
 /** Giving back what an attempt took is wanted whatever becomes of later attempts: it is never cancelled. */
-const CLEANUP: ReadonlySet<Effect['kind']> = new Set(['release_funding', 'discard_channels', 'retire_channel']);
+const CLEANUP: ReadonlySet<Effect['kind']> = new Set(['release_funding', 'discard_channels', 'drop_purchase', 'retire_channel']);
 export const isCancellable = (effect: Effect): boolean => isDurable(effect) && !CLEANUP.has(effect.kind);
 
 export const isDurable = (effect: Effect): effect is DurableEffect => effect.kind in DURABLE;
@@ -128,8 +148,17 @@ export type Event =
   | { readonly type: 'drained'; readonly attempt: number; readonly channels: readonly ChannelFacts[] }
   | { readonly type: 'frozen'; readonly attempt: number }
   | { readonly type: 'freeze_failed'; readonly attempt: number; readonly reason: string }
+  | { readonly type: 'fee_sent'; readonly attempt: number }
+  | { readonly type: 'fee_failed'; readonly attempt: number; readonly reason: string }
+  /** The HTLC of a purchase's fee waits in the coordinator's hook; `fee_lost`: it had to be failed. */
+  | { readonly type: 'fee_held'; readonly paymentHash: PaymentHash }
+  | { readonly type: 'fee_lost'; readonly paymentHash: PaymentHash }
   | ChainEvent
   /** The operator's commands. */
+  | { readonly type: 'quote_requested'; readonly amount: Sat }
+  /** `fee`: what the client pays; the quote's, usually. */
+  | { readonly type: 'buy_requested'; readonly amount: Sat; readonly fee: Msat; readonly requestId?: string }
+  | { readonly type: 'sell_requested'; readonly member: number; readonly amount: Sat; readonly fee: Msat; readonly requestId?: string }
   | { readonly type: 'exit_requested'; readonly members: readonly number[] }
   | { readonly type: 'close_requested'; readonly feerate: number }
   | { readonly type: 'abort_requested'; readonly reason: string };
@@ -176,3 +205,15 @@ export const step = <S>(state: S, effects: readonly Effect[] = [], extra: Omit<S
 });
 
 export const signOnceOf = (s: Signable): SignOnce => ({ outpoint: s.tx.prevout.outpoint, purpose: s.purpose, sighash: s.sighash });
+
+/** One step after the other, as one. */
+export const andThen = <A extends S, S>(first: Step<A>, next: (state: A) => Step<S>): Step<S> => {
+  const second = next(first.state);
+  const signOnce = [...(first.signOnce ?? []), ...(second.signOnce ?? [])];
+  return {
+    state: second.state,
+    effects: [...first.effects, ...second.effects],
+    ...(signOnce.length > 0 ? { signOnce } : {}),
+    ...(first.cancelPending === true || second.cancelPending === true ? { cancelPending: true } : {}),
+  };
+};

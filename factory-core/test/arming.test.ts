@@ -8,6 +8,7 @@ import { rootOf } from '../live/paths.js';
 import { createSigner } from '../musig/index.js';
 import type { Event, Spend, ConfirmedTx, Step } from '../protocol/effects.js';
 import { fundingPrevout } from '../transactions.js';
+import { PRICING } from './sim/host.js';
 import { World } from './sim/world.js';
 
 const arming = (): Arming => {
@@ -19,7 +20,7 @@ const arming = (): Arming => {
   return state;
 };
 
-const env = { signer: createSigner(new Uint8Array(32).fill(7), (n) => new Uint8Array(n).fill(1)), height: 0 };
+const env = { signer: createSigner(new Uint8Array(32).fill(7), (n) => new Uint8Array(n).fill(1)), height: 0, pricing: PRICING };
 const block = (state: Arming, spends: readonly Spend[], confirmed: readonly ConfirmedTx[], blocks = 1): Event => ({ type: 'block_connected', height: state.live.chain.tip + blocks, spends, confirmed });
 
 const fundingTx = ({ live: { spec } }: Arming): ConfirmedTx => {

@@ -19,9 +19,10 @@ const LIVES = [
   undisturbed(scenario('a creation that a client leaves', calledOff(theClient)), (type) => type === 'abort'),
 ];
 
+// Those of purchases are in purchase-mutations.test.ts.
 test('there is a life for every message a coordinator can get, and every field of it is altered', () => {
   expect(LIVES.map((l) => l.ending)).toEqual(['closed', 'active', 'funding']);
-  assertComplete(LIVES, MESSAGE_TYPES.filter((type) => messageSender(type) !== 'coordinator'));
+  assertComplete(LIVES, MESSAGE_TYPES.filter((type) => messageSender(type) !== 'coordinator' && !type.startsWith('purchase_')));
 });
 
 /** How the coordinator finds out. The liar says nothing of what it finds out itself. */

@@ -75,9 +75,10 @@ const LIVES = [
   undisturbed(scenario('a close that is given up', closeGivenUp), (type) => type === 'abort'),
 ];
 
+// Those of purchases are in purchase-mutations.test.ts.
 test('there is a life for every message a member can get, and every field of it is altered', () => {
   expect(LIVES.map((l) => l.ending)).toEqual(['closed', 'aborted', 'active']);
-  assertComplete(LIVES, MESSAGE_TYPES.filter((type) => messageSender(type) !== 'member'));
+  assertComplete(LIVES, MESSAGE_TYPES.filter((type) => messageSender(type) !== 'member' && !type.startsWith('purchase_')));
 });
 
 const used = new Set<Harmless>();

@@ -69,6 +69,7 @@ const bought = (n: number, amount: Sat): Purchase => ({
   channelId: channelId(`0${n}`.repeat(32)),
   channelScript: channelScript(50 + n),
   signature: schnorrSignature('00'.repeat(64)),
+  fee: msat(1_000n),
 });
 /** Client 0 has bought twice. */
 const withPurchases = (role: 'coordinator' | 'member'): { readonly live: Live; readonly branch: Branch } => {

@@ -3,7 +3,7 @@
  * channel have the same script; each side knows for itself whether the channel is there.
  */
 import { bytesToHex } from '@noble/hashes/utils.js';
-import { channelId, msat, script, type ChannelId, type NodeId, type Outpoint, type Sat, type Script, type Txid } from '../../../blip/brands.js';
+import { channelId, msat, script, type ChannelId, type NodeId, type Outpoint, type PaymentHash, type Sat, type Script, type Txid } from '../../../blip/brands.js';
 import type { Signable } from '../../model.js';
 import type { ChannelFacts } from '../../protocol/effects.js';
 import { digest } from '../support/factory.js';
@@ -11,6 +11,8 @@ import { digest } from '../support/factory.js';
 export interface Htlc {
   readonly from: NodeId;
   readonly amount: bigint;
+  /** It pays for a purchase: the coordinator's plugin decides, and nobody else. */
+  readonly fee?: PaymentHash;
 }
 
 export interface SimChannel {

@@ -3,7 +3,7 @@
  * effects are performed; durable ones at least once, in lanes, over restarts; volatile ones perhaps. A process may end
  * between any two of these.
  */
-import type { NodeId, PubKey, Script } from '../../../blip/brands.js';
+import { msat, type NodeId, type PaymentHash, type PubKey, type Script } from '../../../blip/brands.js';
 import type { FactoryEnvelope, FactoryMessage } from '../../../blip/messages.js';
 import { coordinatorStep } from '../../coordinator/machine.js';
 import type { CreateRequest } from '../../coordinator/state.js';
@@ -41,7 +41,13 @@ interface Memory {
   timers: Timer[];
   jobs: Job[];
   tasks: Task[];
+  /** Fees that the coordinator's hook holds. */
+  readonly fees: Set<PaymentHash>;
 }
+
+/** What a purchase costs here, and what a client pays for an offer. */
+export const PRICING = { base: msat(1_000n), ppm: 1_000 };
+export const MAX_FEE = msat(5_000n);
 
 /** The process ends here and now. */
 export class Crash extends Error {}
@@ -72,9 +78,12 @@ const laneOf = (effect: DurableEffect): string => {
     case 'open_start':
     case 'open_complete':
     case 'arm':
+    case 'drop_purchase':
       return `member ${String(effect.member)}`;
     case 'audit':
       return 'audit';
+    case 'pay_fee':
+      return 'fee';
     case 'retire_channel':
       return effect.channelId;
     case 'select_coins':
@@ -114,7 +123,7 @@ export class Host {
 
   private fresh(state: FactoryState | undefined): Memory {
     const signer = spyOn(createSigner(this.identity.secret, this.outside.random), this.record);
-    return { state, signer, timers: [], jobs: [], tasks: [] };
+    return { state, signer, timers: [], jobs: [], tasks: [], fees: new Set() };
   }
 
   get name(): string {
@@ -144,6 +153,10 @@ export class Host {
   }
   get timers(): readonly Timer[] {
     return this.memory?.timers ?? [];
+  }
+  /** Told of once per process, as a hook is. */
+  get heldFees(): Set<PaymentHash> {
+    return this.memory?.fees ?? new Set();
   }
   get tasks(): readonly Task[] {
     return this.memory?.tasks ?? [];
@@ -208,10 +221,8 @@ export class Host {
   }
 
   private advance(state: FactoryState, event: Event): Step<FactoryState> {
-    const signer = this.running().signer;
-    return state.role === 'coordinator'
-      ? coordinatorStep(state, event, { signer, height: this.height })
-      : memberStep(state, event, { signer, height: this.height, bounds: this.policy });
+    const env = { signer: this.running().signer, height: this.height, bounds: this.policy, pricing: PRICING, maxPurchaseFee: MAX_FEE, random: this.outside.random };
+    return state.role === 'coordinator' ? coordinatorStep(state, event, env) : memberStep(state, event, env);
   }
   private running(): Memory {
     if (!this.memory) throw new Error(`${this.name} is down`);

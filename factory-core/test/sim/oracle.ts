@@ -1,8 +1,9 @@
 /** What must always hold, whoever crashes or lies (architecture 12): checked while the world runs. */
-import type { NodeId, Outpoint, Txid } from '../../../blip/brands.js';
+import type { NodeId, Outpoint, PaymentHash, Txid } from '../../../blip/brands.js';
 import type { FactoryMessage } from '../../../blip/messages.js';
 import { fundingStatus } from '../../live/custody.js';
-import { distributionOf, exitPath } from '../../live/paths.js';
+import { distributionOf, exitPath, purchasePath, stockOf } from '../../live/paths.js';
+import { hashOf, nextPurchase } from '../../live/purchasing.js';
 import type { Branch, Live } from '../../live/state.js';
 import type { Signable, SignedTx } from '../../model.js';
 import { verifyFinal } from '../../musig/index.js';
@@ -25,6 +26,8 @@ export class Violation extends Error {
 export class Oracle {
   /** What a node has let out: outpoint and purpose → sighash. */
   private readonly released = new Map<string, string>();
+  /** Of purchases that some member has stored. */
+  private readonly bought = new Set<PaymentHash>();
   private readonly knownLive = new WeakMap<Host, Live['branches']>();
 
   constructor(private readonly world: World) {}
@@ -44,11 +47,13 @@ export class Oracle {
         for (const partial of message.partials) this.releasing(from, from.record.parts.get(partial)?.signable);
         return;
       case 'leaf_partial':
+      case 'purchase_partial':
       case 'close_partial':
         this.releasing(from, from.record.parts.get(message.partial)?.signable);
         return;
       case 'signatures':
       case 'leaf_signature':
+      case 'purchase_signature':
       case 'close_signature':
         for (const s of coordinatorSignables(from.state)) this.releasing(from, s);
         return;
@@ -67,9 +72,38 @@ export class Oracle {
 
   stored(host: Host, _before: FactoryState | undefined, after: FactoryState): void {
     if (!this.world.isHonest(host) || after.phase !== 'live') return;
+    const bought = after.role === 'member' ? after.purchasing?.current : undefined;
+    if (bought?.progress.step === 'stored') this.bought.add(hashOf(bought.preimage));
     if (this.knownLive.get(host) === after.live.branches) return;
     this.knownLive.set(host, after.live.branches);
-    for (const branch of after.live.branches) this.checkExit(host, after.live, branch);
+    for (const branch of after.live.branches) {
+      this.checkExit(host, after.live, branch);
+      this.checkPurchases(host, after.live, branch);
+    }
+  }
+
+  /** Each purchase is signed, spends the stock before it, and pays a channel that this node has and nothing can take away. */
+  private checkPurchases(host: Host, live: Live, branch: Branch): void {
+    const who = `${host.name}, purchase of ${String(branch.member)}`;
+    let stock = stockOf(present(exitPath(live, branch).at(-1)).signable);
+    for (const [i, tx] of purchasePath(live, branch).entries()) {
+      const { prevout, outputs } = tx.signable.tx;
+      this.expect(stock !== undefined && outpointText(stock.outpoint) === outpointText(prevout.outpoint) && stock.amount === prevout.amount, `${who}: spends another stock`);
+      this.checkSigned(who, tx);
+      stock = stockOf(tx.signable);
+      const channel = this.world.cln.channels.find((c) => c.funding.txid === tx.signable.txid && c.open.has(host.id));
+      const [output] = outputs;
+      this.expect(channel !== undefined, `${who}: its node never had such a channel`);
+      this.expect(output?.script === channel?.script && output?.amount === channel?.capacity, `${who}: does not pay its channel`);
+      this.expect(channel?.id === branch.purchases[i]?.channelId, `${who}: another channel id`);
+      this.expect(!host.isCoordinator || channel?.withheld === false, `${who}: signed before the channel is armed`);
+    }
+  }
+
+  /** The fee of a purchase is the coordinator's when the client holds the signature, and not before. */
+  feeSettles(channel: SimChannel, fee: PaymentHash): void {
+    const member = this.world.host(channel.fundee);
+    this.expect(!this.world.isHonest(member) || this.bought.has(fee), `${member.name} pays for a purchase that it does not have`);
   }
 
   /** A complete, valid way out for all that is owned, to a channel its node has (architecture 12.2, 3, 7). */
@@ -180,16 +214,13 @@ export class Oracle {
     }
     const lives = new Set<Txid>();
     const coordinatorLive = world.coordinator.live;
-    for (const branch of coordinatorLive?.branches ?? []) lives.add(exitPath(present(coordinatorLive), branch).at(-1)?.signable.txid ?? ('' as Txid));
+    for (const host of world.hosts) for (const id of channelTxids(host.state)) if (host.isCoordinator || !honestCoordinator) lives.add(id);
     for (const member of world.members.filter((m) => world.isHonest(m))) {
       const state = world.memberState(member);
       if (!state) continue;
       this.expect(state.phase === 'live' || state.phase === 'aborted', `${member.name} is still ${state.phase}`);
       if (state.phase === 'aborted') this.expect(state.reason.length > 0, `${member.name} aborted without a reason`);
-      if (!honestCoordinator) {
-        if (state.phase === 'live') lives.add(present(exitPath(state.live, present(state.live.branches[0])).at(-1)).signable.txid);
-        continue;
-      }
+      if (!honestCoordinator) continue;
       const isIn = coordinatorLive?.branches.some((b) => b.peer === member.id) === true;
       this.expect((state.phase === 'live') === isIn, `${member.name} is ${state.phase}, the coordinator ${coordinatorLive ? 'live' : 'not live'} with${isIn ? '' : 'out'} it`);
       if (state.phase === 'live' && coordinatorLive) {
@@ -201,12 +232,28 @@ export class Oracle {
       const ended = host.live?.retired === true;
       for (const c of ended ? [] : world.cln.at(host.id)) {
         // A coordinator that goes on after its client is out gives it a channel of no use to anybody: no HTLC passes (`isUnaudited`).
-        const itsDoing = !honestCoordinator && world.isOpenedLate(host, c);
+        // So does one that is gone before it says what a purchase's channel is.
+        const { state } = host;
+        const unnamed = state?.role === 'member' && state.phase === 'live' && state.purchasing?.expected.includes(c.capacity) === true && c.balance === 0n;
+        const itsDoing = !honestCoordinator && (unnamed || world.isOpenedLate(host, c));
         this.expect(itsDoing || lives.has(c.funding.txid), `${host.name} still has a channel of a dead attempt`);
       }
     }
   }
 }
+
+/** What a node's channels may be funded by: leaves, purchases, and one that is being made. */
+const channelTxids = (state: FactoryState | undefined): readonly Txid[] => {
+  if (state?.phase !== 'live') return [];
+  const { live } = state;
+  const stored = live.branches.flatMap((b) => [present(exitPath(live, b).at(-1)), ...purchasePath(live, b)].map((t) => t.signable.txid));
+  const deals = state.role === 'member' ? [state.purchasing?.current] : live.branches.map((b) => state.selling?.[b.member]?.sale);
+  const making = deals.flatMap((deal, i) => {
+    const branch = live.branches[i];
+    return branch && deal && 'channelScript' in deal.progress ? [nextPurchase(live, branch, deal.amount, deal.progress.channelScript).txid] : [];
+  });
+  return [...stored, ...making];
+};
 
 /** What the coordinator has signed by now, all of which must be on record. */
 const coordinatorSignables = (state: FactoryState | undefined): readonly Signable[] => {
@@ -218,6 +265,7 @@ const coordinatorSignables = (state: FactoryState | undefined): readonly Signabl
       return [buildLeaf(state.spec, member, pathOf(treeOf(state.spec), member).slot, leaf.channelScript)];
     });
   }
+  if (state.phase === 'live') return state.live.branches.flatMap((b) => purchasePath(state.live, b).map((t) => t.signable));
   return [];
 };
 

@@ -5,10 +5,10 @@
 import type { Txid } from '../../../blip/brands.js';
 import { branchStatus, fundingStatus, liveState, mayCarryHtlcs } from '../../live/custody.js';
 import { payoutOf } from '../../live/payouts.js';
-import { exitPath } from '../../live/paths.js';
+import { channelsOf, exitPath, purchasePath } from '../../live/paths.js';
 import { present } from '../../protocol/present.js';
 import { slotAmount } from '../../transactions.js';
-import type { Msat } from '../../../blip/brands.js';
+import { msat, sat } from '../../../blip/brands.js';
 import { byzantine, outOfTurn } from './byzantine.js';
 import { Choices } from './bytes.js';
 import type { SimChannel } from './cln.js';
@@ -16,7 +16,7 @@ import type { Host } from './host.js';
 import { Violation } from './oracle.js';
 import { World } from './world.js';
 
-export const STAGES = ['begin', 'signing', 'opening', 'arming', 'live', 'closing'] as const;
+export const STAGES = ['begin', 'signing', 'opening', 'arming', 'live', 'buying', 'closing'] as const;
 export interface Schedule {
   readonly clients: number;
   /** How many may be lost. */
@@ -43,6 +43,7 @@ export interface Ending {
 }
 
 const CLIENT = { capacity: 100_000n };
+const STOCK = 30_000n;
 
 export const simulate = (schedule: Schedule): Ending => {
   const world = worldOf(schedule);
@@ -67,7 +68,7 @@ const COINS = { plenty: undefined, 'one coin': [2_000_000n], 'same change': unde
 const worldOf = ({ clients, spare, deep, short, liar, wallet, codec }: Schedule): World => {
   const coins = COINS[wallet];
   return new World({
-    clients: Array.from({ length: clients }, (_, i) => ({ ...CLIENT, stock: i % 2 === 0 ? 1_000n : 0n })),
+    clients: Array.from({ length: clients }, (_, i) => ({ ...CLIENT, stock: i % 2 === 0 ? STOCK : 0n })),
     minClients: Math.max(2, clients - spare),
     ...(deep ? { fanouts: [2, 2, 2, 2] } : {}),
     ...(coins ? { coins } : {}),
@@ -101,14 +102,15 @@ const advanceTo = (world: World, stage: Schedule['stage']): void => {
       world.until(() => world.coordinatorState?.phase === stage);
       return;
     case 'live':
+    case 'buying':
     case 'closing':
       world.settle();
       world.mine(3);
       world.settle();
-      if (stage === 'closing') {
-        world.cln.channels.forEach((c, i) => (c.balance = (BigInt(i) * 12_345_678n) % (CLIENT.capacity * 1000n)));
-        world.command(world.coordinator, { type: 'close_requested', feerate: 2_000 });
-      }
+      if (stage === 'live') return;
+      world.cln.channels.forEach((c, i) => (c.balance = (BigInt(i + 1) * 12_345_678n) % (CLIENT.capacity * 1000n)));
+      if (stage === 'buying') for (const member of world.members) world.command(member, { type: 'buy_requested', amount: sat(4_000n), fee: msat(5_000n) });
+      else world.command(world.coordinator, { type: 'close_requested', feerate: 2_000 });
   }
 };
 
@@ -161,7 +163,8 @@ const fault = (world: World, choices: Choices, kind: number): void => {
     const h = host();
     const index = choices.below(world.members.length);
     if (h.up) world.command(h, { type: 'exit_requested', members: [index] });
-  } else if (kind < 71) htlc(world, choices);
+  } else if (kind < 67) htlc(world, choices);
+  else if (kind < 71) buyOrSell(world, choices);
   else if (world.options.dishonest?.length) lieOutOfTurn(world, choices);
 };
 
@@ -171,10 +174,22 @@ const reorganise = (world: World, choices: Choices): void => {
   for (let i = 0; i <= depth; i += 1) world.chain.mine(choices.below(2) === 0);
 };
 
+/** Purchases of every size, some beyond the stock; some prices are too low, or too high for an offer. */
+const buyOrSell = (world: World, choices: Choices): void => {
+  const amount = sat(500n + BigInt(choices.below(8)) * 2_000n);
+  const fee = msat(BigInt(choices.below(4)) * 2_000n);
+  const index = choices.below(world.members.length);
+  if (choices.below(3) > 0) {
+    const member = world.member(index);
+    if (member.up) world.command(member, { type: 'buy_requested', amount, fee });
+  } else if (world.coordinator.up) world.command(world.coordinator, { type: 'sell_requested', member: index, amount, fee });
+};
+
 /** A payment begins over some channel, if both ends let it, or one that is under way ends. */
 const htlc = (world: World, choices: Choices): void => {
   const channel = choices.pick(world.cln.channels);
   if (!channel || !usable(world, channel)) return;
+  if (channel.htlc?.fee !== undefined) return;
   if (channel.htlc) {
     if (choices.below(2) === 0) world.settleHtlc(channel);
     else channel.htlc = undefined;
@@ -192,8 +207,8 @@ const usable = (world: World, channel: SimChannel): boolean =>
 const mayCarry = (world: World, host: Host, channel: SimChannel): boolean => {
   const state = host.state;
   if (state?.phase !== 'live') return false;
-  const branch = state.live.branches.find((b) => b.channelId === channel.id);
-  const may = branch !== undefined && mayCarryHtlcs(state.live, branch, state.closing !== undefined);
+  const known = state.live.branches.flatMap((branch) => channelsOf(state.live, branch).map((own) => ({ branch, own }))).find(({ own }) => own.channelId === channel.id);
+  const may = known !== undefined && mayCarryHtlcs(state.live, known.branch, state.closing !== undefined, known.own);
   if (may) world.oracle.carrying(host, state.live);
   return may;
 };
@@ -263,7 +278,7 @@ const leave = (world: World): void => {
     const state = world.memberState(m);
     if (state?.phase === 'live') world.command(m, { type: 'exit_requested', members: [state.member] });
   }
-  for (let i = 0; i < 8; i += 1) {
+  for (let i = 0; i < 12; i += 1) {
     world.mine(1);
     world.quiet();
   }
@@ -279,20 +294,21 @@ const owns = (world: World, member: Host): void => {
   const status = fundingStatus(live);
   const entry = present(live.spec.roster[branch.member]);
   const paid = (txid: Txid): bigint => world.paidBy(txid, entry.payoutScript);
-  const channel = world.cln.channels.find((c) => c.id === branch.channelId);
+  const owned = channelsOf(live, branch).map(({ channelId }) => world.cln.channels.find((c) => c.id === channelId)?.balance ?? 0n);
   if (status.kind !== 'spent') throw new Violation(`${member.name} cannot get out: its factory is ${status.kind}`);
   switch (status.by) {
     case 'tree': {
       const leaf = present(exitPath(live, branch).at(-1)).signable;
       const at = branchStatus(live, branch);
       if (!world.chain.isConfirmed(leaf.txid)) throw new Violation(`${member.name} cannot get out: ${JSON.stringify(at)}`);
+      if (purchasePath(live, branch).some((t) => !world.chain.isConfirmed(t.signable.txid))) throw new Violation(`${member.name} cannot get out with what it bought`);
       return;
     }
     case 'distribution':
       if (paid(status.txid) < slotAmount(live.spec, branch.member)) throw new Violation(`${member.name} is not paid its slot`);
       return;
     case 'close':
-      if (paid(status.txid) < payoutOf((channel?.balance ?? 0n) as Msat)) throw new Violation(`${member.name} is not paid its balance`);
+      if (paid(status.txid) < payoutOf(msat(owned.reduce((a, b) => a + b, 0n)))) throw new Violation(`${member.name} is not paid its balance`);
       return;
     case 'unknown':
       throw new Violation(`${member.name}: the funding output was spent by something nobody knows`);

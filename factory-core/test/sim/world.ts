@@ -15,6 +15,7 @@ import { client as clientName, COORDINATOR, digest, payoutScript, publicKey, sec
 import { Chain } from './chain.js';
 import { Cln, type SimChannel } from './cln.js';
 import { Crash, Host, type Identity, type Job, type Outside, type Task } from './host.js';
+import { Fees } from './fees.js';
 import { Network, type Packet } from './network.js';
 import { Oracle } from './oracle.js';
 import { StoreFailure } from './store.js';
@@ -61,6 +62,7 @@ export class World {
   readonly instanceId: InstanceId = instanceId(bytesToHex(digest('instance')));
   readonly request: CreateRequest;
   readonly oracle: Oracle;
+  readonly fees: Fees;
   tamper: Tamper | undefined;
   /** Whether the coordinator's node and wallet now do something else than they say. */
   lies: () => boolean = () => false;
@@ -100,6 +102,7 @@ export class World {
       payoutScript: first.identity.payoutScript,
     };
     this.oracle = new Oracle(this);
+    this.fees = new Fees(this);
   }
 
   /** Node ids are not secrets: a client of the coordinator may be dishonest, or the coordinator itself. */
@@ -326,11 +329,20 @@ export class World {
       }
       case 'arm': {
         const { member } = effect;
-        if (!verifyFinal(effect.leaf, effect.signature)) this.oracle.violated('a leaf is armed whose signature does not verify');
+        if (effect.signature !== undefined && !verifyFinal(effect.leaf, effect.signature)) this.oracle.violated('a leaf is armed whose signature does not verify');
         return this.cln.arm(effect.leaf) ? { type: 'armed', member } : { type: 'arm_failed', member, reason: 'no such channel' };
       }
       case 'retire_channel':
         this.cln.close(host.id, effect.channelId);
+        return undefined;
+      case 'pay_fee': {
+        const { attempt } = effect;
+        const reason = this.fees.pay(host, effect);
+        return reason === undefined ? { type: 'fee_sent', attempt } : { type: 'fee_failed', attempt, reason };
+      }
+      case 'drop_purchase':
+        if (host.isCoordinator) this.cln.cancel(effect.peer);
+        if (effect.fundingTxid !== undefined) this.cln.drop(host.id, [effect.fundingTxid]);
         return undefined;
     }
   }
@@ -338,7 +350,9 @@ export class World {
   /** The `openchannel` hook: a channel that was announced, of the amount announced. */
   private expects(client: NodeId, amount: bigint): boolean {
     const state = this.memberState(this.host(client));
-    return state?.phase === 'opening' && state.leaf.step === 'expecting' && state.invite.capacity === amount;
+    if (state?.phase === 'opening') return state.leaf.step === 'expecting' && state.invite.capacity === amount;
+    const buying = state?.phase === 'live' ? state.purchasing?.current : undefined;
+    return buying?.progress.step === 'expecting' && buying.amount === amount;
   }
 
   /** The coins reserved for a funding transaction are spent elsewhere, by another user of the wallet. */
@@ -413,7 +427,9 @@ export class World {
       }
     }
     for (const c of this.cln.channels) {
-      if (this.htlcsSettle && c.htlc && this.network.isConnected(c.fundee)) actions.push({ label: 'an HTLC is settled', run: () => this.settleHtlc(c) });
+      const fee = this.fees.next(c);
+      if (fee) actions.push(fee);
+      if (this.htlcsSettle && c.htlc && c.htlc.fee === undefined && this.network.isConnected(c.fundee)) actions.push({ label: 'an HTLC is settled', run: () => this.settleHtlc(c) });
     }
     return actions;
   }

@@ -121,6 +121,7 @@ describe('RpcClient', () => {
     const held: (() => void)[] = [];
     server.answer = (request, socket) => held.push(() => server.reply(socket, { id: request['id'], result: { n: request['params'] } }));
     const calls = [0, 1, 2, 3].map((n) => rpc.call('m', { n }));
+    while (server.requests.length < 2) await pause(5);
     await pause(20);
     expect(server.requests).toHaveLength(2);
     while (server.requests.length < 4 || held.length > 0) {

@@ -100,12 +100,14 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
     result: (id, event, done) => engine.dispatch(id, event, done),
     now: () => Date.now(),
   });
-  /** What cannot be stored has not happened; the engine has said so in the log. */
-  const guarded = (work: () => void): void => {
+  /** What cannot be stored has not happened; the engine has said so in the log. @returns whether it has */
+  const guarded = (work: () => void): boolean => {
     try {
       work();
+      return true;
     } catch (error) {
       if (!(error instanceof StoreError)) throw error;
+      return false;
     }
   };
 
@@ -212,7 +214,8 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
       }
       if (!watchOnly) {
         engine.onChange(() => mirror.update());
-        guarded(() => engine.broadcast({ type: 'restarted' }));
+        // A start that cannot be stored is none: the machines would wait for timers and nonces that are gone.
+        engine.broadcast({ type: 'restarted' });
         outbox.resume();
         mirror.update();
       }

@@ -11,6 +11,7 @@ import { connected, hooks, subscriptions } from './hooks.js';
 import { createLightning } from './lightning/cln.js';
 import { versionProblem } from './lightning/version.js';
 import { OPTIONS } from './options.js';
+import { CannotStart } from './runtime/cannot-start.js';
 import { createPlugin } from './runtime/plugin.js';
 import { runPlugin } from './runtime/run.js';
 import { StoreError } from './store/errors.js';
@@ -56,9 +57,8 @@ const plugin = createPlugin({
       await starting.start();
       app = starting;
     } catch (error) {
-      // Fail closed: a node without its factory database must not go on as if it had no factories.
-      if (error instanceof StoreError) return { disable: `${error.culprit}: ${error.message}` };
-      throw error;
+      // Fail closed: what fails here ends the plugin. A node must not go on as if it had no factories.
+      throw error instanceof StoreError ? new CannotStart(error.message, { cause: error }) : error;
     }
     // Peers that are connected already (a restart of the plugin alone).
     for (const peer of await lightning.peers()) if (peer.connected) await connected(app, peer.id);

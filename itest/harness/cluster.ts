@@ -9,6 +9,9 @@ export interface ClusterOptions {
   readonly clients: number;
   /** Options of the LSP's and of every client's plugin; false runs all nodes without it. */
   readonly plugin?: { readonly lsp?: Options; readonly client?: Options } | false;
+  /** What the nodes' lightningds start as the plugin, if it is to be something around it. */
+  readonly executable?: string;
+  readonly loadedAs?: NodeOptions['loadedAs'];
   /** More lightningd options, for every node. */
   readonly options?: Options;
   /** Confirmed coins in the LSP's wallet, in satoshis each (five of 50,000,000). */
@@ -219,12 +222,14 @@ export class Cluster {
 const isUsable = (channel: PeerChannel): boolean => channel.state === 'CHANNELD_NORMAL' && channel.peer_connected && channel.updates?.remote !== undefined;
 
 const common = (
-  { options, allowBroken }: ClusterOptions,
+  { options, executable, loadedAs, allowBroken }: ClusterOptions,
   workspace: Workspace,
   bitcoind: Bitcoind,
-): Pick<NodeOptions, 'workspace' | 'bitcoind' | 'options' | 'allowBroken'> => ({
+): Pick<NodeOptions, 'workspace' | 'bitcoind' | 'executable' | 'loadedAs' | 'options' | 'allowBroken'> => ({
   workspace,
   bitcoind,
+  ...(executable === undefined ? {} : { executable }),
+  ...(loadedAs === undefined ? {} : { loadedAs }),
   ...(options === undefined ? {} : { options }),
   ...(allowBroken === undefined ? {} : { allowBroken }),
 });

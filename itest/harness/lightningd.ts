@@ -13,6 +13,8 @@ type OptionValue = string | number | boolean;
 /** lightningd or plugin options: `{ 'factory-accept': id }` is `--factory-accept=id`, `true` a bare flag, a list one flag each. */
 export type Options = Readonly<Record<string, OptionValue | readonly OptionValue[]>>;
 
+type LoadedAs = 'plugin' | 'important-plugin';
+
 export interface NodeOptions {
   /** Also the folder's name: keep it short, a Unix socket's path has at most 107 bytes. */
   readonly name: string;
@@ -20,9 +22,13 @@ export interface NodeOptions {
   readonly workspace: Workspace;
   /** The plugin's options; false starts the node without it. */
   readonly plugin?: Options | false;
+  /** What lightningd starts as the plugin (PLUGIN). */
+  readonly executable?: string;
+  /** What it is to lightningd (`plugin`): one that ends ends the node, too, if it is important. */
+  readonly loadedAs?: LoadedAs;
   /** More lightningd options. */
   readonly options?: Options;
-  /** `**BROKEN**` log lines that this test provokes on purpose. */
+  /** `**BROKEN**` log lines, and ends of the plugin, that this test provokes on purpose. */
   readonly allowBroken?: RegExp;
 }
 
@@ -99,9 +105,9 @@ export class LightningNode {
     return this.daemon !== undefined && this.daemon.ended === undefined;
   }
 
-  /** Starts it (again) on its data, with other plugin options if given. */
-  async resume(plugin: Options | false = this.setup.plugin ?? {}): Promise<void> {
-    const { bitcoind, workspace, options = {} } = this.setup;
+  /** Starts it (again) on its data, with other plugin options if given; `as` says what the plugin is to lightningd. */
+  async resume(plugin: Options | false = this.setup.plugin ?? {}, as: LoadedAs = this.setup.loadedAs ?? 'plugin'): Promise<void> {
+    const { bitcoind, workspace, options = {}, executable = PLUGIN } = this.setup;
     if (plugin !== false && !existsSync(path.join(REPOSITORY, 'dist/plugin/main.js'))) throw new Error('dist/plugin/main.js is not there: run npm run build');
     const daemon = workspace.spawn(this.name, host().command, [
       ...host().prefix,
@@ -117,7 +123,7 @@ export class LightningNode {
       '--log-level=debug',
       ...speedFlags(),
       ...flags(options),
-      ...(plugin === false ? [] : [`--plugin=${PLUGIN}`, ...flags(plugin)]),
+      ...(plugin === false ? [] : [`--${as}=${executable}`, ...flags(plugin)]),
     ]);
     this.daemon = daemon;
     await waitFor(`${this.name} to start`, async () => {
@@ -209,11 +215,25 @@ export class LightningNode {
     this.checked = this.logMark();
   }
 
+  /** SIGKILL to the plugin alone, which lightningd was told is important: the node goes down in good order. */
+  async killPlugin(): Promise<void> {
+    const { daemon } = this;
+    const pid = this.pluginPid();
+    if (daemon === undefined || pid === undefined) throw new Error(`${this.name} runs no plugin`);
+    this.inspect();
+    process.kill(pid, 'SIGKILL');
+    const late = await daemon.end();
+    if (late !== undefined) this.found.push(late);
+    this.daemon = undefined;
+    this.checked = this.logMark();
+  }
+
   /** The process id of our plugin, while the node runs. */
   pluginPid(): number | undefined {
     if (this.daemon === undefined) return undefined;
-    const children = groupMembers(this.daemon.pid).filter((entry) => entry.parent === this.daemon?.pid);
-    return children.find((entry) => entry.command.includes('plugin/main.js') || entry.command.includes(PLUGIN))?.pid;
+    const members = groupMembers(this.daemon.pid);
+    const running = members.find((entry) => entry.command.includes('dist/plugin/main.js'));
+    return (running ?? members.find((entry) => entry.command.includes(PLUGIN)))?.pid;
   }
 
   /** Stops it if it runs, without an opinion. */
@@ -248,7 +268,7 @@ export class LightningNode {
     const allowed = (line: string): boolean => LIGHTNINGD_NOISE.test(line) || allowBroken?.test(line) === true;
     this.found.push(...lines.filter((line) => line.includes('**BROKEN**') && !allowed(line)));
     // At shutdown lightningd logs the plugins' ends as DEBUG, after `plugin stop` with other words.
-    this.found.push(...lines.filter((line) => /(?:INFO|UNUSUAL)\s+plugin-cln-factory: Killing plugin: (?!stopped by)/.test(line)));
+    this.found.push(...lines.filter((line) => /(?:INFO|UNUSUAL)\s+plugin-cln-factory: Killing plugin: (?!stopped by)/.test(line) && !allowed(line)));
     for (const dir of [this.dir, path.join(this.dir, 'regtest')]) {
       const crashes = existsSync(dir) ? readdirSync(dir).filter((file) => file.startsWith('crash.log')) : [];
       this.found.push(...crashes.map((file) => `left ${file}`).filter((crash) => !this.found.includes(crash)));

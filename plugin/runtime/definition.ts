@@ -113,7 +113,11 @@ export interface PluginDefinition<O extends OptionSchema> {
   readonly custommessages?: readonly number[];
   /** Whether `plugin start` and `plugin stop` work. Default false. */
   readonly dynamic?: boolean;
-  /** Before `init` is answered: `{ disable: reason }`, or an exception, has lightningd go on without us. lightningd waits 60 s. */
+  /**
+   * Before `init` is answered; lightningd waits 60 s. `{ disable: reason }` has it go on without us, even if its operator called
+   * us important: it takes that back from a plugin that disables itself. An exception ends the plugin, and an important
+   * one the node. So does an option that cannot be used.
+   */
   readonly onInit?: (ctx: InitContext<O>) => { readonly disable: string } | undefined | Promise<{ readonly disable: string } | undefined>;
   /** A dynamic option has a new, valid value (`plugin.options` has it already). */
   readonly onOptionChanged?: (name: keyof O & string) => void | Promise<void>;

@@ -4,6 +4,7 @@
  */
 import { resolve } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
+import { CannotStart } from './cannot-start.js';
 import { CommandError, INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND } from './command-error.js';
 import {
   manifestOf,
@@ -183,7 +184,7 @@ export class Plugin<O extends OptionSchema = OptionSchema> {
     const hook = this.hook(method);
     if (hook === undefined || id === undefined) this.log('unusual', `unreadable ${method === '' ? 'message' : method}: ${detail}`);
     if (id === undefined) return;
-    if (method === 'init') this.answer(id, { disable: `its configuration is unreadable (${detail})` });
+    if (method === 'init') this.fatal(`the configuration is unreadable (${detail})`);
     else if (hook !== undefined) this.answer(id, fallbackAnswer(hook.name, hook.hook, {}, 'unreadable', detail, this.reporter(method)));
     else this.refuse(id, new CommandError(INVALID_PARAMS, `unreadable request: ${detail}`));
   }
@@ -267,16 +268,13 @@ export class Plugin<O extends OptionSchema = OptionSchema> {
       this.currentRpc = rpc;
       const refused = await this.definition.onInit?.({ options, configuration, rpc });
       if (refused === undefined) return {};
-      return this.disabled(refused.disable);
+      // lightningd says so at level debug only; an operator must see it.
+      this.log('broken', `disabled: ${refused.disable}`);
+      return { disable: refused.disable };
     } catch (error) {
-      return this.disabled(error instanceof OptionError ? error.message : describe(error));
+      this.fatal(error instanceof OptionError || error instanceof CannotStart ? error.message : error);
+      return new Promise(() => undefined);
     }
-  }
-
-  /** lightningd says so at level debug only; an operator must see it. */
-  private disabled(reason: string): object {
-    this.log('broken', `disabled: ${reason}`);
-    return { disable: reason };
   }
 
   /** `val` is a string, an array of strings, or absent for a flag. */

@@ -108,21 +108,30 @@ describe('manifest and init', () => {
     expect(plugin.rpc).toBe(silentRpc);
   });
 
-  test('an option that cannot be used, a refusal and an exception all disable the plugin, loudly', async () => {
-    const withOption = new FakeNode(createPlugin({ name: 'toy', options: { 'toy-rate': option.int({ description: 'rate', default: 1 }) } }));
-    expect((await withOption.start({ 'toy-rate': 'x' }))['result']).toEqual({ disable: 'toy-rate: should be an integer, not "x"' });
-    expect(withOption.logs).toEqual(['broken disabled: toy-rate: should be an integer, not "x"']);
+  test('a plugin that refuses is disabled, loudly', async () => {
     const refusing = new FakeNode(createPlugin({ name: 'toy', onInit: () => ({ disable: 'not on this network' }) }));
     expect((await refusing.start())['result']).toEqual({ disable: 'not on this network' });
-    const throwing = new FakeNode(createPlugin({ name: 'toy', onInit: () => Promise.reject(new Error('no database')) }));
-    expect(stringifyJson((await throwing.start())['result'])).toMatch(/no database/);
+    expect(refusing.logs).toEqual(['broken disabled: not on this network']);
   });
 
-  test('an int option such as 0x10, which lightningd passes on as it was typed, disables the plugin instead of hanging the node', async () => {
-    const node = new FakeNode(createPlugin({ name: 'toy', options: { 'toy-rate': option.int({ description: 'rate', default: 1 }) } }));
-    const answer = node.answer('cln:init#1');
+  // lightningd takes one that disables itself for unimportant, and goes on without it.
+  const rate = { options: { 'toy-rate': option.int({ description: 'rate', default: 1 }) } };
+  test('an option that cannot be used, and an exception, end it before it has answered', async () => {
+    const withOption = new FakeNode(createPlugin({ name: 'toy', ...rate }));
+    void withOption.start({ 'toy-rate': 'x' });
+    expect(await withOption.ending).toEqual({ code: 1, reason: 'fatal' });
+    expect(withOption.logs).toEqual(['broken fatal: toy-rate: should be an integer, not "x"']);
+    const throwing = new FakeNode(createPlugin({ name: 'toy', onInit: () => Promise.reject(new Error('no database')) }));
+    void throwing.start();
+    expect(await throwing.ending).toEqual({ code: 1, reason: 'fatal' });
+    expect(throwing.logs).toEqual([expect.stringMatching(/^broken fatal: .*no database/)]);
+  });
+
+  test('an int option such as 0x10, which lightningd passes on as it was typed, ends the plugin instead of hanging the node', async () => {
+    const node = new FakeNode(createPlugin({ name: 'toy', ...rate }));
     node.write('{"jsonrpc":"2.0","id":"cln:init#1","method":"init","params":{"options":{"toy-rate":0x10},"configuration":{}}}\n\n');
-    expect(stringifyJson((await answer)['result'])).toMatch(/unreadable/);
+    expect(await node.ending).toEqual({ code: 1, reason: 'fatal' });
+    expect(node.logs).toContainEqual(expect.stringMatching(/fatal: the configuration is unreadable/));
   });
 
   test('setconfig changes dynamic options only, and check does not', async () => {

@@ -1,15 +1,33 @@
 /** All commands, by name; `plugin/schemas/<name>.json` documents each. */
 import type { Method } from '../runtime/definition.js';
 import { factoryBackup } from './backup.js';
+import { StoreError } from '../store/errors.js';
 import { factoryClose } from './close.js';
 import type { Context } from './context.js';
+import { ErrorCode, fail } from './errors.js';
 import { factoryCreate } from './create.js';
 import { factoryExit } from './exit.js';
 import { factoryList, factoryStatus } from './status.js';
 import { factoryPlan, factoryTree } from './tree.js';
 import { factoryVerify } from './verify.js';
 
-export const commands = (context: () => Context): Readonly<Record<string, Method>> => ({
+/** What cannot be stored has not happened, and is no bug: a full disk, say. */
+const storing = (method: Method): Method => ({
+  ...method,
+  run: async (params, command) => {
+    try {
+      return await method.run(params, command);
+    } catch (error) {
+      if (!(error instanceof StoreError)) throw error;
+      return fail(ErrorCode.Unavailable, `nothing was done, since it could not be stored: ${error.message}`);
+    }
+  },
+});
+
+export const commands = (context: () => Context): Readonly<Record<string, Method>> =>
+  Object.fromEntries(Object.entries(all(context)).map(([name, method]) => [name, storing(method)]));
+
+const all = (context: () => Context): Readonly<Record<string, Method>> => ({
   'factory-create': factoryCreate(context),
   'factory-status': factoryStatus(context),
   'factory-list': factoryList(context),

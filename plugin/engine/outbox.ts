@@ -93,8 +93,18 @@ export class Outbox {
       job.attempts += 1;
       const delay = Math.min(FIRST_DELAY * 2 ** (job.attempts - 1), LONGEST_DELAY);
       this.parts.log(job.attempts > 5 ? 'unusual' : 'debug', `factory ${instanceId}: ${effect.kind}: ${refused}; again in ${delay} ms`);
-      if (outcome.kind === 'retry') this.parts.store.defer(id, this.parts.now() + delay);
+      if (outcome.kind === 'retry') this.defer(id, delay);
       await pause(delay, abort.signal);
+    }
+  }
+
+  /** Only counts, for whoever looks: that it cannot be stored (a full disk) must not end the retrying. */
+  private defer(id: number, delay: number): void {
+    try {
+      this.parts.store.defer(id, this.parts.now() + delay);
+    } catch (error) {
+      if (!(error instanceof StoreError)) throw error;
+      this.parts.log('debug', `outbox ${id}: not counted: ${error.message}`);
     }
   }
 

@@ -18,15 +18,21 @@ export interface PerformerParts {
   readonly log: Log;
   readonly height: () => number;
   readonly factory: (instanceId: InstanceId) => Factory | undefined;
-  readonly dispatch: (instanceId: InstanceId, event: Event) => void;
+  /** False: it could not be stored, and has not happened. */
+  readonly dispatch: (instanceId: InstanceId, event: Event) => boolean;
 }
+
+/** How soon what could not be stored is tried again. */
+const AGAIN_MS = 2_000;
 
 export class Performer {
   private readonly timers = new Set<NodeJS.Timeout>();
+  private stopped = false;
 
   constructor(private readonly parts: PerformerParts) {}
 
   stop(): void {
+    this.stopped = true;
     for (const timer of this.timers) clearTimeout(timer);
     this.timers.clear();
   }
@@ -64,14 +70,9 @@ export class Performer {
       case 'send':
         messenger.send(effect.to, { header: { instanceId, attempt: effect.attempt }, message: effect.message });
         return;
-      case 'timer': {
-        const timer = setTimeout(() => {
-          this.timers.delete(timer);
-          dispatch(instanceId, { type: 'timeout', name: effect.name });
-        }, effect.seconds * 1000);
-        this.timers.add(timer);
+      case 'timer':
+        this.wake(instanceId, effect.name, effect.seconds * 1000);
         return;
-      }
       case 'broadcast':
         broadcaster.publish(effect.tx, this.parts.height(), effect.deadline, effect.why);
         return;
@@ -107,6 +108,15 @@ export class Performer {
         });
         return;
     }
+  }
+
+  /** The one thing that must not be lost while this process lives: everything else that is lost times out. */
+  private wake(instanceId: InstanceId, name: string, milliseconds: number): void {
+    const timer = setTimeout(() => {
+      this.timers.delete(timer);
+      if (!this.stopped && !this.parts.dispatch(instanceId, { type: 'timeout', name })) this.wake(instanceId, name, AGAIN_MS);
+    }, milliseconds);
+    this.timers.add(timer);
   }
 
   /** Whatever fails here is planned again, or times out. */

@@ -16,6 +16,7 @@ const SQLITE_CODES: readonly (readonly [string, StoreErrorCode, string])[] = [
   ['SQLITE_READONLY', 'read_only', 'cannot be written'],
   ['SQLITE_CANTOPEN', 'cannot_open', 'cannot be opened'],
   ['SQLITE_FULL', 'io', 'the disk is full'],
+  ['SQLITE_IOERR', 'io', 'it cannot be read or written: is the disk full or failing?'],
   ['SQLITE_CONSTRAINT_FOREIGNKEY', 'conflict', 'belongs to a factory that is not stored'],
 ];
 

@@ -14,6 +14,7 @@ import { Engine } from './engine/engine.js';
 import { liveOf, type FactoryState } from './engine/factory.js';
 import { Gate } from './engine/gate.js';
 import { guard } from './engine/guardian.js';
+import { HeldFees } from './engine/held-fees.js';
 import { Inbox } from './engine/inbox.js';
 import { factorySigner, Joining } from './engine/joining.js';
 import { Messenger } from './engine/messenger.js';
@@ -39,6 +40,7 @@ export interface App {
   readonly poll: () => void;
   readonly book: ChannelBook;
   readonly watchdog: Watchdog;
+  readonly heldFees: HeldFees;
   readonly log: Log;
   /** The node's `cltv-final`. */
   readonly cltvFinal: number;
@@ -75,7 +77,7 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
   const engine: Engine = new Engine({
     store,
     log,
-    bounds: policy,
+    policy: { bounds: policy, random, pricing: settings.pricing, maxPurchaseFee: settings.maxPurchaseFee },
     performVolatile: (factory, effect) => {
       if (!watchOnly || effect.kind !== 'send') performer.volatile(factory, effect);
     },
@@ -96,7 +98,7 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
   const outbox: Outbox = new Outbox({
     store,
     log,
-    perform: (_, effect, signal) => performer.durable(effect, signal),
+    perform: (id, effect, signal) => performer.durable(id, effect, signal),
     result: (id, event, done) => engine.dispatch(id, event, done),
     now: () => Date.now(),
   });
@@ -113,6 +115,7 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
 
   const acquaintances = new Acquaintances(engine, settings.accept);
   const gate = new Gate({ standing: (peer) => acquaintances.standing(peer), now: () => performance.now(), log });
+  const heldFees = new HeldFees(engine, (id, event) => guarded(() => engine.dispatch(id, event)), log);
   const joining = new Joining({
     gate,
     lightning,
@@ -181,6 +184,7 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
     if (result.status === 'backend_behind') log('unusual', `bitcoind is at block ${result.tip}, below all that was seen before: waiting for it`);
     if (result.status !== 'synced') return;
     engine.setHeight(result.height);
+    heldFees.review();
     await guard({ engine, lightning, log });
     await watchdog.look();
   };
@@ -201,6 +205,7 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
     poll,
     book: new ChannelBook(engine, lightning),
     watchdog,
+    heldFees,
     log,
     cltvFinal,
     start: async () => {

@@ -1,4 +1,5 @@
 /** lightningd's questions, answered from the engine's memory. */
+import { setTimeout as pause } from 'node:timers/promises';
 import type { NodeId } from '../blip/brands.js';
 import { decideHtlc } from '../factory-core/htlc-policy.js';
 import type { App } from './app.js';
@@ -27,7 +28,7 @@ import {
 } from './lightning/hooks.js';
 import { FACTORY_MESSAGE_TYPE } from '../blip/factory-message.js';
 import type { Subscription } from './runtime/definition.js';
-import { CONTINUE, type HookAnswers, type Hooks } from './runtime/hooks.js';
+import { CONTINUE, DEFAULT_DEADLINE_MS, type HookAnswers, type Hooks } from './runtime/hooks.js';
 import type { JsonObject } from './runtime/json.js';
 
 /** BOLT 4 `temporary_node_failure`. */
@@ -59,7 +60,12 @@ export const hooks = (app: () => App | undefined): Hooks => ({
   htlc_accepted: {
     // Without an answer in time, an HTLC that might be unsafe is not taken on.
     fallback: () => (app()?.book.hasFactories() === true ? { result: 'fail', failure_message: TEMPORARY_NODE_FAILURE } : CONTINUE),
-    handle: (params) => htlc(app(), params),
+    // A purchase's fee is held for as long as it takes; everything else is answered in time.
+    deadlineMs: LONGEST_HOLD_MS,
+    handle: async (params) => {
+      const { held, answer } = await inTime(htlc(app(), params));
+      return held ?? answer;
+    },
   },
   rpc_command: {
     filters: ['invoice', 'createinvoice', 'getroutes', 'close', ...SPLICING_COMMANDS],
@@ -68,8 +74,32 @@ export const hooks = (app: () => App | undefined): Hooks => ({
   },
 });
 
-const htlc = async (app: App | undefined, params: JsonObject): Promise<HookAnswers['htlc_accepted']> => {
-  if (app?.book.hasFactories() !== true) return CONTINUE;
+type HtlcAnswer = HookAnswers['htlc_accepted'];
+/** `held`: the answer will come by itself. */
+interface HtlcVerdict {
+  readonly answer: HtlcAnswer;
+  readonly held?: Promise<HtlcAnswer>;
+}
+
+/** Below what a timer can hold; long before that the HTLC expires. */
+const LONGEST_HOLD_MS = 20 * 86_400_000;
+
+/** @throws when it takes too long: the fallback is answered then */
+const inTime = async <T>(work: Promise<T>): Promise<T> => {
+  const ended = new AbortController();
+  const late = pause(DEFAULT_DEADLINE_MS, undefined, { signal: ended.signal }).then(() => {
+    throw new Error(`no answer within ${DEFAULT_DEADLINE_MS} ms`);
+  });
+  late.catch(() => undefined); // aborted, when the work was in time
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    ended.abort();
+  }
+};
+
+const htlc = async (app: App | undefined, params: JsonObject): Promise<HtlcVerdict> => {
+  if (app?.book.hasFactories() !== true) return { answer: CONTINUE };
   const event = readHtlc(params);
   const over = await app.book.byAlias(event.incoming.shortChannelId);
   const incoming = over ? factsOf(over) : (await app.book.isUnaudited(event.incoming.shortChannelId)) ? UNAUDITED : undefined;
@@ -92,8 +122,13 @@ const htlc = async (app: App | undefined, params: JsonObject): Promise<HookAnswe
         }
       : {}),
   });
-  if (decision.result === 'fail') app.log('info', `HTLC ${event.paymentHash.slice(0, 16)}… refused: ${decision.why}`);
-  return htlcAnswer(decision);
+  const answer = htlcAnswer(decision);
+  if (decision.result === 'fail') {
+    app.log('info', `HTLC ${event.paymentHash.slice(0, 16)}… refused: ${decision.why}`);
+    return { answer };
+  }
+  const held = app.heldFees.answer(event, incoming?.earlyWarning);
+  return held ? { answer, held } : { answer };
 };
 const byName = (app: App, name: string | undefined) => (name === undefined ? undefined : app.book.byAlias(name));
 

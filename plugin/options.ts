@@ -1,5 +1,5 @@
 /** The operator's options, all `factory-…` (architecture 13). */
-import { nodeId } from '../blip/brands.js';
+import { msat, nodeId } from '../blip/brands.js';
 import { DEFAULT_TERMS_BOUNDS } from '../factory-core/validate.js';
 import type { Settings } from './commands/context.js';
 import type { Accept } from './engine/accepting.js';
@@ -66,6 +66,21 @@ export const OPTIONS = {
     default: 50_000,
     convert: within({ min: 0, max: 100_000_000 }),
   }),
+  'factory-purchase-base': option.int({
+    description: 'Price of a channel out of a client’s stock: millisatoshis for each, besides factory-purchase-ppm',
+    default: 1_000,
+    convert: within({ min: 0, max: 1_000_000_000 }),
+  }),
+  'factory-purchase-ppm': option.int({
+    description: 'Price of a channel out of a client’s stock: millionths of its capacity, besides factory-purchase-base',
+    default: 1_000,
+    convert: within({ min: 0, max: 1_000_000 }),
+  }),
+  'factory-max-purchase-fee': option.int({
+    description: 'Millisatoshis this node pays at most for a channel that the LSP offers (factory-sell)',
+    default: 0,
+    convert: within({ min: 0, max: 1_000_000_000 }),
+  }),
 } as const;
 
 export type Options = OptionsOf<typeof OPTIONS>;
@@ -75,6 +90,8 @@ export const settingsOf = (options: Options): Settings => ({
   mainnetAllowed: options['factory-mainnet'],
   stepTimeout: options['factory-step-timeout'],
   autoClose: options['factory-auto-close'],
+  pricing: { base: msat(BigInt(options['factory-purchase-base'])), ppm: options['factory-purchase-ppm'] },
+  maxPurchaseFee: msat(BigInt(options['factory-max-purchase-fee'])),
   terms: {
     treeFeerate: options['factory-feerate'],
     activeBlocks: options['factory-active-blocks'],

@@ -2,11 +2,13 @@
 import type { Method } from '../runtime/definition.js';
 import { factoryBackup } from './backup.js';
 import { StoreError } from '../store/errors.js';
+import { factoryBuy } from './buy.js';
 import { factoryClose } from './close.js';
 import type { Context } from './context.js';
 import { ErrorCode, fail } from './errors.js';
 import { factoryCreate } from './create.js';
 import { factoryExit } from './exit.js';
+import { factorySell } from './sell.js';
 import { factoryList, factoryStatus } from './status.js';
 import { factoryPlan, factoryTree } from './tree.js';
 import { factoryVerify } from './verify.js';
@@ -33,6 +35,8 @@ const all = (context: () => Context): Readonly<Record<string, Method>> => ({
   'factory-list': factoryList(context),
   'factory-close': factoryClose(context),
   'factory-exit': factoryExit(context),
+  'factory-buy': factoryBuy(context),
+  'factory-sell': factorySell(context),
   'factory-plan': factoryPlan(context),
   'factory-tree': factoryTree(context),
   'factory-verify': factoryVerify(context),

@@ -1,5 +1,6 @@
 /** What commands work with. */
-import type { ChainHash, NodeId } from '../../blip/brands.js';
+import type { ChainHash, Msat, NodeId } from '../../blip/brands.js';
+import type { Pricing } from '../../factory-core/live/purchasing.js';
 import type { Terms } from '../../factory-core/model.js';
 import type { TermsPolicy } from '../../factory-core/validate.js';
 import type { Accept } from '../engine/accepting.js';
@@ -20,6 +21,10 @@ export interface Settings {
   readonly stepTimeout: number;
   /** Whether a factory that settles is closed without being asked. */
   readonly autoClose: boolean;
+  /** Of channels out of the stock. */
+  readonly pricing: Pricing;
+  /** What this node pays for one that it is offered. */
+  readonly maxPurchaseFee: Msat;
 }
 
 export interface Context {

@@ -7,6 +7,8 @@ export const ErrorCode = {
   InvalidParams: -32602,
   /** CLN's `FUND_CANNOT_AFFORD`. */
   CannotAfford: 301,
+  /** CLN's `PAY_ROUTE_TOO_EXPENSIVE`. */
+  TooExpensive: 206,
   /** CLN's `FUNDING_UNKNOWN_PEER`. */
   UnknownPeer: 306,
   /** CLN's `FUNDING_PEER_NOT_CONNECTED`. */
@@ -27,6 +29,8 @@ export const ErrorCode = {
   CloseFailed: 3007,
   /** Our database cannot be written, or the node cannot be asked, now. */
   Unavailable: 3008,
+  /** Nothing came of a purchase; `data.reason` says why. */
+  PurchaseFailed: 3009,
 } as const;
 
 export const fail = (code: number, message: string, data?: JsonObject): never => {

@@ -10,14 +10,14 @@ import { liveOf } from './factory.js';
 
 /** What of the chain concerns us, kept as one object while nothing changes (the follower relies on it). */
 export class Watch {
-  private readonly perLive = new WeakMap<object, ReturnType<typeof watched>>();
+  private readonly perLive = new WeakMap<Live['branches'], { readonly inputs: Live['chain']['fundingInputs']; readonly watched: ReturnType<typeof watched> }>();
   private last: { readonly key: readonly unknown[]; readonly set: WatchSet } = { key: [], set: { outpoints: [], txids: [], scripts: [] } };
 
   constructor(private readonly engine: Engine) {}
 
   set(): WatchSet {
     const lives = this.engine.all().flatMap(({ state }) => liveOf(state) ?? []);
-    const key = lives.map(partsOf);
+    const key = lives.flatMap(({ branches, chain }) => [branches, chain.fundingInputs]);
     const same = key.length === this.last.key.length && key.every((k, i) => k === this.last.key[i]);
     if (!same) {
       const all = lives.map((live) => this.of(live));
@@ -30,16 +30,15 @@ export class Watch {
   }
 
   of(live: Live): ReturnType<typeof watched> {
-    const known = this.perLive.get(partsOf(live));
-    if (known) return known;
+    // What it depends on: purchases, and what a member learns its funding transaction spends.
+    const { branches, chain } = live;
+    const known = this.perLive.get(branches);
+    if (known && known.inputs === chain.fundingInputs) return known.watched;
     const fresh = watched(live);
-    this.perLive.set(partsOf(live), fresh);
+    this.perLive.set(branches, { inputs: chain.fundingInputs, watched: fresh });
     return fresh;
   }
 }
-
-/** What the watched outputs depend on: it changes at most once, when a member learns what its funding transaction spends. */
-const partsOf = (live: Live): object => live.chain.fundingInputs ?? live.branches;
 
 /** One block's meaning for every factory, stored together with the position in the chain. */
 export const consume = (engine: Engine, watch: Watch, event: ChainEvent): void => {

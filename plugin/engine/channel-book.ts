@@ -58,7 +58,8 @@ export class ChannelBook {
     return looksSo(this.named.get(alias));
   }
   private invitedBy(peer: NodeId, total: Msat): boolean {
-    return this.engine.all().some(({ state }) => state.role === 'member' && state.coordinator === peer && state.invite.capacity * 1000n === total);
+    const promised = (state: FactoryState): readonly Sat[] => (state.role === 'member' ? [state.invite.capacity, ...(state.phase === 'live' ? (state.purchasing?.expected ?? []) : [])] : []);
+    return this.engine.all().some(({ state }) => state.role === 'member' && state.coordinator === peer && promised(state).some((amount) => amount * 1000n === total));
   }
 
   /** By channel id, short channel id or alias, as an operator may name it. */
@@ -134,25 +135,33 @@ export class ChannelBook {
 
   /** The open we have told the coordinator to expect from it, if this is one (architecture 6). */
   expects(peer: NodeId, amount: Sat): boolean {
-    return this.engine.all().some(
-      ({ state }) =>
-        state.role === 'member' &&
-        state.phase === 'opening' &&
-        state.leaf.step === 'expecting' &&
-        state.coordinator === peer &&
-        state.invite.capacity === amount,
-    );
+    return this.engine.all().some(({ state }) => state.role === 'member' && state.coordinator === peer && expectedAmount(state) === amount);
   }
 }
+
+const expectedAmount = (state: Extract<FactoryState, { role: 'member' }>): Sat | undefined => {
+  if (state.phase === 'opening') return state.leaf.step === 'expecting' ? state.invite.capacity : undefined;
+  const buying = state.phase === 'live' ? state.purchasing?.current : undefined;
+  return buying?.progress.step === 'expecting' ? buying.amount : undefined;
+};
+
+/** The client may not have stored its channel, or has not paid for it: nothing of ours goes over it yet. */
+const isUnpaid = ({ state, branch, channel }: FactoryChannel): boolean => {
+  const sale = state.role === 'coordinator' ? state.selling?.[branch.member]?.sale : undefined;
+  return sale !== undefined && 'channelId' in sale.progress && sale.progress.channelId === channel.channelId;
+};
 
 /** Of a channel without a factory: nothing may go over it. */
 export const UNAUDITED: FactoryChannelFacts = { earlyWarning: 0, active: false, frozen: false };
 
-export const factsOf = ({ state, branch, channel }: FactoryChannel): FactoryChannelFacts => ({
-  earlyWarning: earlyWarningOf(state.live.spec, channel.depth),
-  active: mayCarryHtlcs(state.live, branch, false, channel),
-  frozen: isClosing(state) || (state.live.close !== undefined && fundingStatus(state.live).kind === 'confirmed'),
-});
+export const factsOf = (known: FactoryChannel): FactoryChannelFacts => {
+  const { state, branch, channel } = known;
+  return {
+    earlyWarning: earlyWarningOf(state.live.spec, channel.depth),
+    active: mayCarryHtlcs(state.live, branch, false, channel) && !isUnpaid(known),
+    frozen: isClosing(state) || (state.live.close !== undefined && fundingStatus(state.live).kind === 'confirmed'),
+  };
+};
 
 const factoryChannels = (state: FactoryChannel['state']): readonly FactoryChannel[] =>
   state.live.branches.flatMap((branch) => channelsOf(state.live, branch).map((channel) => ({ state, branch, channel })));

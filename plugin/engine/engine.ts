@@ -4,12 +4,11 @@
  */
 import type { InstanceId, NodeId } from '../../blip/brands.js';
 import { isCancellable, isDurable, type DurableEffect, type Effect, type Event, type VolatileEffect } from '../../factory-core/protocol/effects.js';
-import type { PlanBounds } from '../../factory-core/validate.js';
 import type { Signer } from '../../factory-core/musig/index.js';
 import type { Log } from '../runtime/definition.js';
 import { StoreError } from '../store/errors.js';
 import type { RequestRecord, StateWrite, Store, StoreTx } from '../store/store.js';
-import { advance, instanceOf, liveOf, type Factory, type FactoryState } from './factory.js';
+import { advance, instanceOf, liveOf, type Factory, type FactoryState, type Policy } from './factory.js';
 import { storedClose, storedPurchases, storedTransactions } from './transactions.js';
 
 /** Something of interest to commands that wait, status and notifications. */
@@ -23,7 +22,7 @@ export type Progress = Extract<Effect, { kind: 'progress' }>;
 export interface EngineParts {
   readonly store: Store;
   readonly log: Log;
-  readonly bounds: PlanBounds;
+  readonly policy: Policy;
   /** Performs effects; set up after the engine, which it needs to give results back. */
   readonly performVolatile: (factory: Factory, effect: Exclude<VolatileEffect, { kind: 'progress' | 'log' }>) => void;
   readonly enqueue: (instanceId: InstanceId, id: number, effect: DurableEffect) => void;
@@ -91,7 +90,7 @@ export class Engine {
   private advance(instanceId: InstanceId, event: Event, done?: number): void {
     const factory = this.factories.get(instanceId);
     if (!factory) return;
-    const next = advance(factory, event, this.height, this.parts.bounds);
+    const next = advance(factory, event, this.height, this.parts.policy);
     const unchanged = next.state === factory.state && next.effects.length === 0 && next.signOnce === undefined;
     if (unchanged && done === undefined) return;
     const cancelled = next.cancelPending === true ? this.cancellable(instanceId).filter((id) => id !== done) : [];
@@ -117,7 +116,7 @@ export class Engine {
   onBlock(events: ReadonlyMap<InstanceId, Event>, chain: NonNullable<StoreTx['chain']>): void {
     const steps = [...events].flatMap(([instanceId, event]) => {
       const factory = this.factories.get(instanceId);
-      return factory ? [{ factory, next: advance(factory, event, this.height, this.parts.bounds) }] : [];
+      return factory ? [{ factory, next: advance(factory, event, this.height, this.parts.policy) }] : [];
     });
     const changed = steps.filter(({ factory, next }) => next.state !== factory.state);
     const durable = steps.flatMap(({ factory, next }) => outboxItems(factory.instanceId, next.effects));

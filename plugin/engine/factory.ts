@@ -1,6 +1,7 @@
 /** A factory as the engine holds it: its state, and what lives in memory only. */
-import type { InstanceId } from '../../blip/brands.js';
+import type { InstanceId, Msat } from '../../blip/brands.js';
 import type { CoordinatorState } from '../../factory-core/coordinator/state.js';
+import type { Pricing } from '../../factory-core/live/purchasing.js';
 import type { Live } from '../../factory-core/live/state.js';
 import { coordinatorStep } from '../../factory-core/coordinator/machine.js';
 import { memberStep } from '../../factory-core/member/machine.js';
@@ -31,9 +32,16 @@ export const isClosing = (state: FactoryState): boolean => state.phase === 'live
 /** The close attempt under way, if any. */
 export const closeAttempt = (state: FactoryState): number | undefined => (state.phase === 'live' ? state.closing?.attempt : undefined);
 
-export const advance = (factory: Factory, event: Event, height: number, bounds: PlanBounds): Step<FactoryState> => {
+/** What the machines may know of this node, besides its factories: what its operator has decided, and chance. */
+export interface Policy {
+  readonly bounds: PlanBounds;
+  readonly pricing: Pricing;
+  readonly maxPurchaseFee: Msat;
+  readonly random: (bytes: number) => Uint8Array;
+}
+
+export const advance = (factory: Factory, event: Event, height: number, policy: Policy): Step<FactoryState> => {
   const { state, signer } = factory;
-  return state.role === 'coordinator'
-    ? coordinatorStep(state, event, { signer, height })
-    : memberStep(state, event, { signer, height, bounds });
+  const env = { ...policy, signer, height };
+  return state.role === 'coordinator' ? coordinatorStep(state, event, env) : memberStep(state, event, env);
 };

@@ -136,9 +136,12 @@ const laneOf = (instanceId: InstanceId, effect: DurableEffect): string => {
     case 'open_start':
     case 'open_complete':
     case 'arm':
+    case 'drop_purchase':
       return `${instanceId}/${String(effect.member)}`;
     case 'audit':
       return `${instanceId}/audit`;
+    case 'pay_fee':
+      return `${instanceId}/fee`;
     case 'retire_channel':
       return `${instanceId}/${effect.channelId}`;
     case 'select_coins':

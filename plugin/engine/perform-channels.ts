@@ -45,7 +45,8 @@ export const discardChannels = async (ln: Lightning, effect: Durable<'discard_ch
 
 const CLOSED_ALREADY = new Set(['CLOSINGD_COMPLETE', 'AWAITING_UNILATERAL', 'FUNDING_SPEND_SEEN', 'ONCHAIN', 'CLOSED']);
 
-const drop = async (ln: Lightning, channel: Channel, log: Log): Promise<void> => {
+/** Whatever it takes for this node to be rid of a channel that nothing stands behind. */
+export const drop = async (ln: Lightning, channel: Channel, log: Log): Promise<void> => {
   if (CLOSED_ALREADY.has(channel.state)) return;
   if (channel.withheld) {
     await ln.forgetWithheld(channel.channelId);

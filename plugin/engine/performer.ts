@@ -4,10 +4,11 @@ import type { DurableEffect, Event, VolatileEffect } from '../../factory-core/pr
 import type { Lightning } from '../lightning/lightning.js';
 import type { Log } from '../runtime/definition.js';
 import type { Broadcaster } from './broadcaster.js';
-import { closeAttempt, type Factory } from './factory.js';
+import { closeAttempt, isClosing, type Factory } from './factory.js';
 import type { Messenger } from './messenger.js';
 import type { Outcome } from './outbox.js';
 import { arm, audit, closeChannel, discardChannels, drain, openComplete, openStart, retireChannel } from './perform-channels.js';
+import { dropPurchase, payFee } from './perform-purchase.js';
 import { sweepStock } from './perform-sweep.js';
 import { prepareFunding, releaseFunding, selectCoins, sendFunding } from './perform-funding.js';
 
@@ -37,8 +38,8 @@ export class Performer {
     this.timers.clear();
   }
 
-  durable(effect: DurableEffect, signal: AbortSignal): Promise<Outcome> {
-    const { lightning, log } = this.parts;
+  durable(instanceId: InstanceId, effect: DurableEffect, signal: AbortSignal): Promise<Outcome> {
+    const { lightning, log, factory } = this.parts;
     switch (effect.kind) {
       case 'select_coins':
         return selectCoins(lightning, effect);
@@ -58,6 +59,13 @@ export class Performer {
         return audit(lightning, effect, signal);
       case 'arm':
         return arm(lightning, effect);
+      case 'pay_fee':
+        return payFee(lightning, effect, () => {
+          const known = factory(instanceId);
+          return known !== undefined && isClosing(known.state);
+        });
+      case 'drop_purchase':
+        return dropPurchase(lightning, effect, log);
       case 'retire_channel':
         return retireChannel(lightning, effect, signal);
     }

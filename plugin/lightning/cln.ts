@@ -6,8 +6,9 @@ import { guarded } from './errors.js';
 import { readWallet, type WalletReader } from './funding-keys.js';
 import type { Lightning } from './lightning.js';
 import { nodeApi } from './node.js';
+import { paymentApi } from './payments.js';
 import { walletApi } from './wallet.js';
 
 /** @param read how CLN's wallet database is read; tests replace it. */
 export const createLightning = (rpc: Rpc, read: WalletReader = readWallet): Lightning =>
-  guarded({ ...nodeApi(rpc), ...walletApi(rpc), ...channelApi(rpc, read), ...chainApi(rpc) });
+  guarded({ ...nodeApi(rpc), ...walletApi(rpc), ...channelApi(rpc, read), ...chainApi(rpc), ...paymentApi(rpc) });

@@ -3,7 +3,7 @@
  * tests hold real payloads). Throws `UnexpectedReply` or `FormatError` on anything else: the runtime then answers the
  * hook's fallback.
  */
-import { channelId, hex, msat, nodeId, sat, type ChannelId, type Hex, type Msat, type NodeId, type Sat } from '../../blip/brands.js';
+import { channelId, hex, msat, nodeId, paymentHash, sat, type ChannelId, type Hex, type Msat, type NodeId, type PaymentHash, type Sat } from '../../blip/brands.js';
 import { invoiceCltv, type HtlcDecision } from '../../factory-core/htlc-policy.js';
 import type { HookAnswers } from '../runtime/hooks.js';
 import { isObject, type JsonObject, type JsonValue } from '../runtime/json.js';
@@ -51,7 +51,7 @@ export interface HtlcEvent {
   readonly height: number;
   readonly amount: Msat;
   readonly cltvExpiry: number;
-  readonly paymentHash: Hex;
+  readonly paymentHash: PaymentHash;
   readonly incoming: {
     readonly peer?: NodeId;
     /** The channel's real short channel id, or while it has none our own alias for it. */
@@ -93,7 +93,7 @@ export const readHtlc = (params: JsonObject): HtlcEvent => {
     height: cltvExpiry - htlc.int('cltv_expiry_relative'),
     amount: msat(htlc.msat('amount_msat'), 'htlc.amount_msat'),
     cltvExpiry,
-    paymentHash: hex(htlc.hex('payment_hash'), 'htlc.payment_hash'),
+    paymentHash: paymentHash(htlc.hex('payment_hash'), 'htlc.payment_hash'),
     incoming: { ...(peer === undefined ? {} : { peer: nodeId(peer, 'peer_id') }), shortChannelId: htlc.str('short_channel_id'), id: htlc.big('id') },
     ...(isForward ? { forward } : {}),
   };

@@ -10,6 +10,7 @@ import type {
   Msat,
   NodeId,
   Outpoint,
+  PaymentHash,
   Sat,
   Script,
   Txid,
@@ -371,4 +372,26 @@ export interface ChainApi {
   feerates(): Promise<Feerates>;
 }
 
-export interface Lightning extends NodeApi, WalletApi, ChannelApi, ChainApi {}
+// --- payments -------------------------------------------------------------------------------------------------------
+
+export interface HtlcRequest {
+  readonly peer: NodeId;
+  /** Short channel id or alias of a channel with it, as our commands name it. */
+  readonly channel: string;
+  readonly amount: Msat;
+  readonly paymentHash: PaymentHash;
+  /** It expires so many blocks after the next one. */
+  readonly blocks: number;
+}
+
+export interface PaymentApi {
+  /** Of what this node has sent with this hash (`listsendpays`). */
+  paymentStatus(paymentHash: PaymentHash): Promise<'none' | 'pending' | 'complete' | 'failed'>;
+  /**
+   * One HTLC to a peer, for a hash that no invoice of its knows (`sendpay` of one hop). Resolves when it is on its way. `rejected` when
+   * the channel cannot take it, or this node has settled one with this hash.
+   */
+  sendHtlc(request: HtlcRequest): Promise<void>;
+}
+
+export interface Lightning extends NodeApi, WalletApi, ChannelApi, ChainApi, PaymentApi {}

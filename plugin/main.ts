@@ -48,7 +48,7 @@ const plugin = createPlugin({
     const log = plugin.log.bind(plugin);
     const info = await lightning.info();
     const tooOld = versionProblem(info.version);
-    if (tooOld !== undefined) return { disable: tooOld };
+    if (tooOld !== undefined) throw new CannotStart(tooOld);
     try {
       const store = openPluginStore(info, options);
       const starting = await createApp(lightning, info, store, options, log);

@@ -1,10 +1,9 @@
-/** The adapter's node, wallet and chain methods on a real lightningd and bitcoind. */
+/** The adapter's node, wallet and chain methods on either host and a bitcoind. */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { hex, nodeId, sat, txid, type Hex, type Sat } from '../../blip/brands.js';
 import { LightningError, type Lightning, type LightningErrorCode } from '../../plugin/lightning/lightning.js';
 import { AdapterLab, handMadeLeaf, idOf, OUR_SCRIPT, slotOf } from '../fixtures/adapter-lab.js';
 import { signedHex } from '../../factory-core/transactions.js';
-import { host } from '../harness/host.js';
 import { clusterForSuite } from '../harness/suite.js';
 
 /** The code a call fails with. */
@@ -18,8 +17,7 @@ const failure = async (promise: Promise<unknown>): Promise<LightningErrorCode | 
   }
 };
 
-// What lightningd and bitcoind really answer: the stand-in has no say in it.
-(host().kind === 'real' ? describe : describe.skip)('the adapter: node, wallet, chain', () => {
+describe('the adapter: node, wallet, chain', () => {
   const lab = new AdapterLab();
   beforeAll(() => lab.start());
   const cluster = clusterForSuite({ clients: 1, plugin: false, outsider: false, options: { plugin: lab.executable } });

@@ -10,6 +10,9 @@ const complain = (line: string): void => {
   process.stderr.write(`lightning-cli: ${line}\n`);
 };
 
+// Whoever reads has seen enough (`| head`).
+process.stdout.on('error', () => process.exit());
+
 try {
   process.exitCode = await call(parseInvocation(process.argv.slice(2)), (line) => process.stdout.write(`${line}\n`), complain);
 } catch (error) {

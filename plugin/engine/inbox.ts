@@ -143,8 +143,8 @@ export class Inbox {
   }
 }
 
-/** What a peer may begin in a factory it is part of: each is written, and stops payments for a while. */
-const BEGINNINGS: ReadonlySet<FactoryMessageType> = new Set(['close_request']);
+/** What a peer may begin in a factory it is part of: each is written, and stops payments for a while or opens a channel. */
+const BEGINNINGS: ReadonlySet<FactoryMessageType> = new Set(['close_request', 'purchase_request', 'purchase_offer']);
 
 type State = NonNullable<ReturnType<Engine['get']>>['state'];
 const isParty = (state: State, peer: NodeId): boolean =>

@@ -1,6 +1,6 @@
 /** What peers send: what is answered, begun and said again, and how often at most. */
 import { describe, expect, test } from '@jest/globals';
-import { instanceId, nodeId, sat, type Hex, type InstanceId, type NodeId } from '../../blip/brands.js';
+import { instanceId, msat, nodeId, sat, type Hex, type InstanceId, type NodeId } from '../../blip/brands.js';
 import { encodeFactoryMessage } from '../../blip/factory-message.js';
 import type { FactoryEnvelope, FactoryMessage, Invite } from '../../blip/messages.js';
 import { encodeMessage } from '../../blip/protocol-codec.js';
@@ -173,6 +173,12 @@ describe('messages of a factory', () => {
     bench.times(known.messages.burst, LSP, () => packed(OURS, { type: 'close_request' }));
     expect(bench.events).toHaveLength(known.beginnings.burst);
     expect(bench.inbox.counts().refused).toBe(known.messages.burst - known.beginnings.burst);
+  });
+  test('so do purchases', () => {
+    const bench = new Bench(named);
+    bench.member(LSP);
+    bench.times(known.messages.burst, LSP, () => packed(OURS, { type: 'purchase_offer', amount: sat(20_000n), fee: msat(1n) }));
+    expect(bench.events).toHaveLength(known.beginnings.burst);
   });
   test('a mistake of ours ends no node at a peer’s will, and is no secret', () => {
     const bench = new Bench(named);

@@ -113,10 +113,11 @@ export class Node {
     if (this.stopped) return;
     this.options.check();
     await this.bitcoind.height();
-    await this.peers.listen();
     await this.rpc.listen(this.options.string('rpc-file') ?? 'lightning-rpc');
     await this.plugins.configure();
     if (this.ended) return;
+    // Not before (lightningd's connectd_activate): a plugin that is not ready would miss what peers say at once.
+    await this.peers.listen();
     this.log.info(`Server started with public key ${this.keys.nodeId}, alias ${this.alias} (color #${this.color}) and lightningd ${this.version}`);
     await this.blocks.start();
     this.payments.start();

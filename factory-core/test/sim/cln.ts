@@ -22,6 +22,8 @@ export interface SimChannel {
   readonly funding: Outpoint;
   readonly script: Script;
   readonly capacity: Sat;
+  /** What the opener has given away with it, in msat: a lie, but no payment. */
+  readonly pushed: bigint;
   /** By node: whether it has this channel, and has not closed it. */
   readonly open: Map<NodeId, boolean>;
   withheld: boolean;
@@ -78,6 +80,7 @@ export class Cln {
     if (opening === undefined || !this.connected(client)) return failed('no channel is being opened');
     const [output] = leaf.tx.outputs;
     if (!output || (output.script !== opening && !this.lies())) return failed('the funding transaction does not pay the channel');
+    const pushed = this.lies() ? 1_000n : 0n;
     const channel: SimChannel = {
       id: channelId(leaf.txid),
       opener: this.coordinator,
@@ -85,12 +88,13 @@ export class Cln {
       funding: { txid: leaf.txid, vout: 0 },
       script: opening,
       capacity: output.amount,
+      pushed,
       open: new Map([
         [this.coordinator, !half],
         [client, true],
       ]),
       withheld: true,
-      balance: this.lies() ? 1_000n : 0n,
+      balance: pushed,
       frozen: false,
     };
     this.channels.push(channel);

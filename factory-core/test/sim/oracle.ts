@@ -234,7 +234,7 @@ export class Oracle {
         // A coordinator that goes on after its client is out gives it a channel of no use to anybody: no HTLC passes (`isUnaudited`).
         // So does one that is gone before it says what a purchase's channel is.
         const { state } = host;
-        const unnamed = state?.role === 'member' && state.phase === 'live' && state.purchasing?.expected.includes(c.capacity) === true && c.balance === 0n;
+        const unnamed = state?.role === 'member' && state.phase === 'live' && state.purchasing?.expected.includes(c.capacity) === true && c.balance === c.pushed;
         const itsDoing = !honestCoordinator && (unnamed || world.isOpenedLate(host, c));
         this.expect(itsDoing || lives.has(c.funding.txid), `${host.name} still has a channel of a dead attempt`);
       }

@@ -2,12 +2,16 @@
 import { randomFillSync } from 'node:crypto';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { sat, type NodeId } from '../blip/brands.js';
+import type { NodeId } from '../blip/brands.js';
 import { defaultPolicy, HEIGHT_TOLERANCE } from '../factory-core/validate.js';
 import { createFollower, type Follower } from './chain/follower.js';
 import { networkForbidden, type Context } from './commands/context.js';
+import { mempoolOf } from './bitcoind/mempool.js';
+import { connectBitcoind } from './bitcoind/rpc.js';
 import { Acquaintances } from './engine/acquaintances.js';
 import { Broadcaster } from './engine/broadcaster.js';
+import { BumpLedger } from './engine/bump-ledger.js';
+import { Bumper } from './engine/bumper.js';
 import { consume, Watch } from './engine/chain.js';
 import { ChannelBook } from './engine/channel-book.js';
 import { Engine } from './engine/engine.js';
@@ -65,8 +69,10 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
   const policy = defaultPolicy(info.chainHash);
   const peers = new Peers();
   const messenger = new Messenger(lightning, log);
-  const broadcaster = new Broadcaster(lightning, { perTransaction: sat(BigInt(options['factory-bump-budget'])) }, log);
-  const { cltvFinal } = await lightning.config();
+  const { cltvFinal, chainBackend } = await lightning.config();
+  const ledger = new BumpLedger(store);
+  const bumper = new Bumper({ lightning, mempool: mempoolOf(connectBitcoind(chainBackend, info.network)), ledger, budget: settings.budget, log });
+  const broadcaster = new Broadcaster(lightning, bumper, log);
   let problem = await rollbackProblem(lightning, store);
   if (problem !== undefined) log('broken', problem);
   /** An old copy: nothing it has pending is performed and nothing is said to peers, since all of it may be long past. */
@@ -153,6 +159,8 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
     peers,
     inbox,
     broadcaster,
+    bumper,
+    ledger,
     settings,
     policy,
     random,
@@ -187,6 +195,7 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
     heldFees.review();
     await guard({ engine, lightning, log });
     await watchdog.look();
+    broadcaster.settle(result.height);
   };
   const poll = (): void => {
     follow().catch((error: unknown) => {
@@ -225,6 +234,8 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
         mirror.update();
       }
       poll();
+      // Said at once, so that the operator knows before it matters.
+      bumper.probe().catch((error: unknown) => log('broken', `asking bitcoind: ${error instanceof Error ? error.message : String(error)}`));
       timers.push(setInterval(poll, POLL_MS), setInterval(prune, DAY_MS));
       prune();
     },

@@ -1,5 +1,5 @@
 /** The operator's options, all `factory-…` (architecture 13). */
-import { msat, nodeId } from '../blip/brands.js';
+import { msat, nodeId, sat } from '../blip/brands.js';
 import { DEFAULT_TERMS_BOUNDS } from '../factory-core/validate.js';
 import type { Settings } from './commands/context.js';
 import type { Accept } from './engine/accepting.js';
@@ -17,6 +17,8 @@ const within = (bounds: { readonly min: number; readonly max: number }) => (valu
   return value;
 };
 const bounds = DEFAULT_TERMS_BOUNDS;
+/** In satoshis: up to one bitcoin. */
+const MONEY = { min: 0, max: 100_000_000 };
 
 export const OPTIONS = {
   'factory-accept': option.string({
@@ -62,9 +64,19 @@ export const OPTIONS = {
     default: true,
   }),
   'factory-bump-budget': option.int({
-    description: 'Satoshis that raising the fee of one transaction may cost',
-    default: 50_000,
-    convert: within({ min: 0, max: 100_000_000 }),
+    description: 'Satoshis that raising the fees of one way out (or of one other transaction) may cost in all',
+    default: 100_000,
+    convert: within(MONEY),
+  }),
+  'factory-bump-daily-budget': option.int({
+    description: 'Satoshis that raising fees may cost within 144 blocks, everything together',
+    default: 500_000,
+    convert: within(MONEY),
+  }),
+  'factory-wallet-reserve': option.int({
+    description: 'Satoshis of the wallet that raising fees never touches: lightningd needs them to raise those of its own closes',
+    default: 25_000,
+    convert: within(MONEY),
   }),
   'factory-purchase-base': option.int({
     description: 'Price of a channel out of a client’s stock: millisatoshis for each, besides factory-purchase-ppm',
@@ -92,6 +104,11 @@ export const settingsOf = (options: Options): Settings => ({
   autoClose: options['factory-auto-close'],
   pricing: { base: msat(BigInt(options['factory-purchase-base'])), ppm: options['factory-purchase-ppm'] },
   maxPurchaseFee: msat(BigInt(options['factory-max-purchase-fee'])),
+  budget: {
+    perExit: sat(BigInt(options['factory-bump-budget'])),
+    perDay: sat(BigInt(options['factory-bump-daily-budget'])),
+    reserve: sat(BigInt(options['factory-wallet-reserve'])),
+  },
   terms: {
     treeFeerate: options['factory-feerate'],
     activeBlocks: options['factory-active-blocks'],

@@ -3,7 +3,7 @@ import { AbortCode } from '../protocol/abort-codes.js';
 import type { Effect, Event, Step } from '../protocol/effects.js';
 import { andThen, step } from '../protocol/effects.js';
 import { onChain, voidReason } from '../live/custody.js';
-import { plan, retire, sweeps } from '../live/plan.js';
+import { exitFrom, plan, retire, sweeps } from '../live/plan.js';
 import { beginClose, onClosing } from './closing.js';
 import { memberIndex, sendTo } from './ceremony.js';
 import { isPurchaseMessage } from '../live/purchasing.js';
@@ -30,7 +30,7 @@ const onFactory = (state: CoordinatorLive, event: Event, env: Env): Step<Coordin
     }
     case 'exit_requested': {
       const since = state.live.chain.tip;
-      const added = event.members.filter((m) => state.live.branches[m] && !state.live.exits[m]).map((m) => [m, { since }] as const);
+      const added = event.members.filter((m) => state.live.branches[m]).map((m) => [m, exitFrom(state.live.exits[m], since, event.by)] as const);
       const live = { ...state.live, exits: { ...state.live.exits, ...Object.fromEntries(added) } };
       return step({ ...state, live }, plan(live, 'coordinator'));
     }

@@ -51,6 +51,8 @@ export interface ChainView {
 /** One client's way out, once somebody wants it. */
 export interface Exit {
   readonly since: number;
+  /** The height by which its channel must be on chain, where an HTLC forces the exit. */
+  readonly by?: number;
 }
 
 /**

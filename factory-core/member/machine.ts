@@ -8,7 +8,7 @@ import { leafOf } from '../live/paths.js';
 import { present } from '../protocol/present.js';
 import { onChain } from '../live/custody.js';
 import { isPurchaseMessage } from '../live/purchasing.js';
-import { plan, retire } from '../live/plan.js';
+import { exitFrom, plan, retire } from '../live/plan.js';
 import { onClosing } from './closing.js';
 import { commonOf, createKey, joinMessage, LOST_NONCES, onSpec, refuse, reply } from './joining.js';
 import { memberLeaf, onAudited, onOpeningMessage, openingAnswer } from './opening.js';
@@ -161,7 +161,7 @@ const onFactory = (state: MemberLive, event: Event, env: MemberEnv): Step<Member
       return step({ ...state, live }, [...plan(live, 'member'), ...effects]);
     }
     case 'exit_requested': {
-      const exits = { ...state.live.exits, [state.member]: state.live.exits[state.member] ?? { since: chain.tip } };
+      const exits = { ...state.live.exits, [state.member]: exitFrom(state.live.exits[state.member], chain.tip, event.by) };
       const live = { ...state.live, exits };
       return step({ ...state, live }, plan(live, 'member'));
     }

@@ -34,6 +34,8 @@ export type VolatileEffect =
       readonly tx: SignedTx;
       /** By which height it should be confirmed: the nearer, the more it may cost. */
       readonly deadline?: number;
+      /** Whose way out it is a step of, and how many steps are left, this one included: what raising their fees costs comes out of one budget. */
+      readonly exit?: { readonly member: number; readonly left: number };
       readonly why: string;
     }
   /** Take back unsold stock by its script path, once its relative lock has passed (architecture 4). */
@@ -159,7 +161,8 @@ export type Event =
   /** `fee`: what the client pays; the quote's, usually. */
   | { readonly type: 'buy_requested'; readonly amount: Sat; readonly fee: Msat; readonly requestId?: string }
   | { readonly type: 'sell_requested'; readonly member: number; readonly amount: Sat; readonly fee: Msat; readonly requestId?: string }
-  | { readonly type: 'exit_requested'; readonly members: readonly number[] }
+  /** `by`: the height by which the channel must be on chain, if something forces it (an HTLC). */
+  | { readonly type: 'exit_requested'; readonly members: readonly number[]; readonly by?: number }
   | { readonly type: 'close_requested'; readonly feerate: number }
   | { readonly type: 'abort_requested'; readonly reason: string };
 

@@ -82,7 +82,7 @@ export class Performer {
         this.wake(instanceId, effect.name, effect.seconds * 1000);
         return;
       case 'broadcast':
-        broadcaster.publish(effect.tx, this.parts.height(), effect.deadline, effect.why);
+        broadcaster.publish({ ...effect, instanceId }, this.parts.height());
         return;
       case 'sweep_stock':
         this.run(instanceId, effect.kind, () => sweepStock(lightning, factory.signer, effect, log));

@@ -5,7 +5,7 @@
  */
 import type { InstanceId, NodeId } from '../../blip/brands.js';
 import type { CoordinatorLive } from '../../factory-core/coordinator/state.js';
-import { PATIENCE_BLOCKS, wantedFeerate } from '../../factory-core/fees.js';
+import { PATIENCE_BLOCKS, targetFeerate } from '../../factory-core/fees.js';
 import { branchStatus, fundingStatus } from '../../factory-core/live/custody.js';
 import { calendarOf, closeDelay, closeDue, REPEAT_AFTER, type CloseAttempts } from '../../factory-core/live/deadlines.js';
 import { warningsOf, type Warning } from '../../factory-core/live/warnings.js';
@@ -93,7 +93,7 @@ export class Watchdog {
     if (!autoClose || paused() !== undefined || !closeDue(spec, chain.tip, attempts, live.close !== undefined)) return;
     if (!canClose(state) || awayFrom(state, connected).length > 0) return;
     const market = await lightning.feerates();
-    const feerate = Math.max(market.floor, wantedFeerate(market, PATIENCE_BLOCKS, calendarOf(spec).guard - chain.tip));
+    const feerate = Math.max(market.floor, targetFeerate(market, PATIENCE_BLOCKS, calendarOf(spec).guard - chain.tip));
     const made = attempts.made + 1;
     this.attempts.set(instanceId, { made, last: chain.tip });
     log('info', `factory ${instanceId}: closing it, attempt ${String(made)}; another one in ${String(closeDelay(made))} blocks if it fails`);

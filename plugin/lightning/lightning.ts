@@ -193,9 +193,12 @@ export interface WalletApi {
    * `rejected` when bitcoind refuses it, `unavailable` when it cannot be asked.
    */
   broadcastFunding(psbt: Psbt): Promise<Txid>;
-  /** Picks one confirmed coin of at least `amount` (the smallest that will do) and reserves it for a CPFP child. */
-  reserveCoinForBump(amount: Sat): Promise<Coin>;
-  /** Gives back coins reserved by `reserveCoinForBump`. Idempotent. */
+  /**
+   * Keeps a coin from other uses for 72 blocks. `conflict` when it is reserved already, unless it was ours (`again`): then for
+   * 72 blocks more.
+   */
+  reserveCoin(coin: Coin, again?: boolean): Promise<void>;
+  /** Gives back coins reserved by `reserveCoin`. Idempotent. */
   releaseCoins(coins: readonly Outpoint[]): Promise<void>;
   /**
    * Signs the inputs at `indexes` (coins of the wallet) and puts the raw transaction together; every other input gets an
@@ -337,6 +340,8 @@ export type BroadcastResult =
   | { readonly kind: 'known' }
   /** An input is unknown or spent: publish the parent first, or somebody else spent it. */
   | { readonly kind: 'missing_inputs'; readonly reason: string }
+  /** It pays less than the mempool wants now, or less than what is in its place there. */
+  | { readonly kind: 'low_fee'; readonly reason: string }
   | { readonly kind: 'rejected'; readonly reason: string };
 
 export interface Tip {

@@ -13,6 +13,8 @@ import { rawTransaction, readPsbt, type PsbtView } from './psbt.js';
 
 const keyOf = ({ txid: id, vout }: Outpoint): string => `${id}:${vout}`;
 const P2SH = /^a914/;
+/** What a CPFP child can spend (`factory-core/cpfp.ts`): P2WPKH and P2TR. */
+const BUMPABLE = /^(?:0014[0-9a-f]{40}|5120[0-9a-f]{64})$/;
 
 interface WalletOutput {
   readonly coin: Coin;
@@ -138,13 +140,21 @@ const broadcastFunding = async (rpc: Rpc, psbt: Psbt): Promise<Txid> => {
   return view.txid;
 };
 
-const reserveCoin = async (rpc: Rpc, coin: Coin, again: boolean): Promise<void> => {
+const reserveOne = async (rpc: Rpc, coin: Coin): Promise<boolean> => {
   try {
-    await rpc.call('reserveinputs', { psbt: coinsPsbt([coin]), exclusive: !again });
+    await rpc.call('reserveinputs', { psbt: coinsPsbt([coin]), exclusive: true });
+    return true;
   } catch (error) {
-    if (isRpcError(error, RPC.INVALID_PARAMS)) throw new LightningError('conflict', `reserveinputs: ${error.message}`, keyOf(coin.outpoint), { rpcCode: error.code, cause: error });
+    if (isRpcError(error, RPC.INVALID_PARAMS)) return false; // taken since we looked
     throw error;
   }
+};
+
+const reserveCoinForBump = async (rpc: Rpc, amount: Sat): Promise<Coin> => {
+  const coins = (await readCoins(rpc)).filter((coin) => BUMPABLE.test(coin.script));
+  for (const coin of coins.filter((candidate) => candidate.amount >= amount).reverse()) if (await reserveOne(rpc, coin)) return coin;
+  const missing = sat(amount - (coins[0]?.amount ?? 0n) > 0n ? amount - (coins[0]?.amount ?? 0n) : 0n);
+  throw new LightningError('insufficient_funds', `no confirmed coin of ${amount} sat is free`, 'reserveCoinForBump', { missing });
 };
 
 const readEmergencyReserve = async (rpc: Rpc): Promise<Sat> => {
@@ -173,7 +183,7 @@ export const walletApi = (rpc: Rpc): WalletApi => ({
   },
   signFunding: (psbt) => signPsbt(rpc, psbt),
   broadcastFunding: (psbt) => broadcastFunding(rpc, psbt),
-  reserveCoin: (coin, again = false) => reserveCoin(rpc, coin, again),
+  reserveCoinForBump: (amount) => reserveCoinForBump(rpc, amount),
   releaseCoins: (coins) => unreserve(rpc, coins),
   signBump: async (psbt, indexes) => rawTransaction(await signPsbt(rpc, psbt, indexes), indexes),
 });

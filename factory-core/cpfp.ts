@@ -1,6 +1,6 @@
 /**
- * The child that pays for its parent: spends a transaction's anchor and one coin of the wallet, so that both together
- * reach a feerate (architecture 10). At most 1,000 vB, as BIP 431 wants of a version-3 child; ours is about 153.
+ * The child that pays for its parent: spends a transaction's anchor and one coin of the wallet (architecture 10). At most
+ * 1,000 vB, as BIP 431 wants of a version-3 child; ours is about 153. What it pays: `bump.ts`.
  */
 import { base64, hex as hexCoder } from '@scure/base';
 import { Transaction } from '@scure/btc-signer/transaction.js';
@@ -8,12 +8,10 @@ import { hex, sat, type Hex, type Sat, type Script, type Txid } from '../blip/br
 import type { Prevout, Signable } from './model.js';
 import { encodePsbt } from './psbt.js';
 import { prevoutOf, rawHex, rawTxid, rawUnsigned, type RawUnsigned } from './serialize.js';
-import { DUST_LIMIT, feeFor } from './sizes.js';
+import { ANCHOR_AMOUNT, DUST_LIMIT } from './sizes.js';
 
 /** Where the wallet's coin is among the child's inputs: what `signpsbt signonly` gets. */
 export const COIN_INPUT = 1;
-/** Minimum relay feerate and least step of a replacement, in sat per 1,000 vB: Bitcoin Core's default. */
-const RELAY_FEERATE = 1_000;
 /** Replaceable (BIP 125), no relative lock. */
 const SEQUENCE = 0xfffffffd;
 
@@ -38,10 +36,8 @@ export interface ChildRequest {
   readonly coin: Prevout;
   /** Where the change goes: P2WPKH, P2WSH or P2TR. */
   readonly changeScript: Script;
-  /** What parent and child are to reach together, in sat per 1,000 vB. */
-  readonly feerate: number;
-  /** An earlier child of the same parent, which this one replaces: it must pay more in all (BIP 125 rules 3 and 4). */
-  readonly replaces?: { readonly fee: Sat };
+  /** What the child pays, in sat. */
+  readonly fee: Sat;
 }
 
 export interface Child {
@@ -72,11 +68,24 @@ const changeBytes = (script: Script): number => {
   return 8 + 1 + script.length / 2;
 };
 
-/** Version, two inputs, one output, counts and lock time; marker, flag, the anchor's empty witness and the coin's (BIP 141). */
-const childVsize = (coin: Script, change: Script): number =>
+/** Whether a child can spend such a coin: P2WPKH or P2TR. */
+export const canBump = (script: Script): boolean => P2WPKH.test(script) || P2TR.test(script);
+
+/** What our wallet's change is: P2TR. Only its type matters here. */
+const CHANGE_TYPE = `5120${'00'.repeat(32)}` as Script;
+
+/**
+ * vB of a child. Version, two inputs, one output, counts and lock time; marker, flag, the anchor's empty witness and the
+ * coin's (BIP 141).
+ * @throws ChildError `coin_type`, `change_type`
+ */
+export const childVsize = (coin: Script, change: Script = CHANGE_TYPE): number =>
   4 + 1 + 2 * 41 + 1 + changeBytes(change) + 4 + Math.ceil((2 + 1 + coinWitnessBytes(coin)) / 4);
 
-const larger = (a: Sat, b: Sat): Sat => (a > b ? a : b);
+/** The most that a child can pay from a coin of so much, in sat: it has a change output, and the anchor's own few satoshis. */
+export const coinPays = (amount: Sat): Sat => sat(amount + ANCHOR_AMOUNT > DUST_LIMIT ? amount + ANCHOR_AMOUNT - DUST_LIMIT : 0n);
+/** The coin that a child with this fee needs, in sat. */
+export const coinFor = (fee: Sat): Sat => sat(fee + DUST_LIMIT > ANCHOR_AMOUNT ? fee + DUST_LIMIT - ANCHOR_AMOUNT : 0n);
 
 /** The anchor of a transaction. @throws ChildError `no_anchor` */
 export const anchorOf = ({ tx, txid }: Signable): Prevout => {
@@ -90,12 +99,9 @@ export const anchorOf = ({ tx, txid }: Signable): Prevout => {
  * versions unconfirmed others (BIP 431).
  * @throws ChildError `no_anchor`, `coin_type`, `change_type`, `coin_too_small`
  */
-export const buildChild = ({ parent, coin, changeScript, feerate, replaces }: ChildRequest): Child => {
+export const buildChild = ({ parent, coin, changeScript, fee }: ChildRequest): Child => {
   const anchor = anchorOf(parent);
   const vsize = childVsize(coin.script, changeScript);
-  const wanted = feeFor(parent.vsize + vsize, feerate) - parent.fee;
-  const relay = feeFor(vsize, RELAY_FEERATE);
-  const fee = larger(sat(wanted > 0n ? wanted : 0n), sat((replaces?.fee ?? 0n) + relay));
   const change = anchor.amount + coin.amount - fee;
   if (change < DUST_LIMIT) throw new ChildError('coin_too_small', `a fee of ${fee} sat leaves no change of ${coin.amount} sat`);
   const inputs = [anchor, coin].map((prevout) => ({ outpoint: prevout.outpoint, sequence: SEQUENCE, prevout }));

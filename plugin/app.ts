@@ -2,12 +2,16 @@
 import { randomFillSync } from 'node:crypto';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { sat, type NodeId } from '../blip/brands.js';
+import type { NodeId } from '../blip/brands.js';
 import { defaultPolicy, HEIGHT_TOLERANCE } from '../factory-core/validate.js';
 import { createFollower, type Follower } from './chain/follower.js';
 import { networkForbidden, type Context } from './commands/context.js';
+import { mempoolOf } from './bitcoind/mempool.js';
+import { connectBitcoind } from './bitcoind/rpc.js';
 import { Acquaintances } from './engine/acquaintances.js';
 import { Broadcaster } from './engine/broadcaster.js';
+import { BumpLedger } from './engine/bump-ledger.js';
+import { Bumper } from './engine/bumper.js';
 import { consume, Watch } from './engine/chain.js';
 import { ChannelBook } from './engine/channel-book.js';
 import { Engine } from './engine/engine.js';
@@ -22,7 +26,6 @@ import { Outbox } from './engine/outbox.js';
 import { Peers } from './engine/peers.js';
 import { Performer } from './engine/performer.js';
 import { Watchdog } from './engine/watchdog.js';
-import { Rotator } from './engine/rotator.js';
 import type { Lightning, NodeInfo } from './lightning/lightning.js';
 import { upgraded } from './engine/upgrade.js';
 import { settingsOf, type Options } from './options.js';
@@ -66,8 +69,10 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
   const policy = defaultPolicy(info.chainHash);
   const peers = new Peers();
   const messenger = new Messenger(lightning, log);
-  const broadcaster = new Broadcaster(lightning, { perTransaction: sat(BigInt(options['factory-bump-budget'])) }, log);
-  const { cltvFinal } = await lightning.config();
+  const { cltvFinal, chainBackend } = await lightning.config();
+  const ledger = new BumpLedger(store);
+  const bumper = new Bumper({ lightning, mempool: mempoolOf(connectBitcoind(chainBackend, info.network)), ledger, budget: settings.budget, log });
+  const broadcaster = new Broadcaster(lightning, bumper, log);
   let problem = await rollbackProblem(lightning, store);
   if (problem !== undefined) log('broken', problem);
   /** An old copy: nothing it has pending is performed and nothing is said to peers, since all of it may be long past. */
@@ -92,7 +97,6 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
     messenger,
     broadcaster,
     log,
-    random,
     height: () => engine.currentHeight(),
     factory: (id) => engine.get(id),
     dispatch: (id, event) => guarded(() => engine.dispatch(id, event)),
@@ -155,6 +159,8 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
     peers,
     inbox,
     broadcaster,
+    bumper,
+    ledger,
     settings,
     policy,
     random,
@@ -163,7 +169,6 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
   };
 
   const watchdog = new Watchdog({ engine, lightning, log, autoClose: settings.autoClose, paused: () => problem });
-  const rotator = new Rotator({ engine, lightning, log });
   const watch = new Watch(engine);
   const follower: Follower = createFollower({
     source: {
@@ -190,7 +195,7 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
     heldFees.review();
     await guard({ engine, lightning, log });
     await watchdog.look();
-    if (!watchOnly) rotator.look();
+    broadcaster.settle(result.height);
   };
   const poll = (): void => {
     follow().catch((error: unknown) => {
@@ -222,16 +227,15 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
         engine.adopt({ instanceId, state, revision, signer: await factorySigner(lightning, coordinator, instanceId, random) });
       }
       if (!watchOnly) {
-        engine.onChange(() => {
-          mirror.update();
-          rotator.look();
-        });
+        engine.onChange(() => mirror.update());
         // A start that cannot be stored is none: the machines would wait for timers and nonces that are gone.
         engine.broadcast({ type: 'restarted' });
         outbox.resume();
         mirror.update();
       }
       poll();
+      // Said at once, so that the operator knows before it matters.
+      bumper.probe().catch((error: unknown) => log('broken', `asking bitcoind: ${error instanceof Error ? error.message : String(error)}`));
       timers.push(setInterval(poll, POLL_MS), setInterval(prune, DAY_MS));
       prune();
     },
@@ -239,7 +243,6 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
       stopped = true;
       timers.forEach(clearInterval);
       outbox.stop();
-      rotator.stop();
       performer.stop();
       problem ??= 'the plugin is stopping';
       // The node may have stopped answering already; a block that is not stored now comes again.

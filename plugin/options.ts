@@ -17,8 +17,8 @@ const within = (bounds: { readonly min: number; readonly max: number }) => (valu
   return value;
 };
 const bounds = DEFAULT_TERMS_BOUNDS;
-/** Satoshis. */
-const AMOUNT = { min: 0, max: 2_100_000_000_000_000 };
+/** In satoshis: up to one bitcoin. */
+const MONEY = { min: 0, max: 100_000_000 };
 
 export const OPTIONS = {
   'factory-accept': option.string({
@@ -64,9 +64,19 @@ export const OPTIONS = {
     default: true,
   }),
   'factory-bump-budget': option.int({
-    description: 'Satoshis that raising the fee of one transaction may cost',
-    default: 50_000,
-    convert: within({ min: 0, max: 100_000_000 }),
+    description: 'Satoshis that raising the fees of one way out (or of one other transaction) may cost in all',
+    default: 100_000,
+    convert: within(MONEY),
+  }),
+  'factory-bump-daily-budget': option.int({
+    description: 'Satoshis that raising fees may cost within 144 blocks, everything together',
+    default: 500_000,
+    convert: within(MONEY),
+  }),
+  'factory-wallet-reserve': option.int({
+    description: 'Satoshis of the wallet that raising fees never touches: lightningd needs them to raise those of its own closes',
+    default: 25_000,
+    convert: within(MONEY),
   }),
   'factory-purchase-base': option.int({
     description: 'Price of a channel out of a client’s stock: millisatoshis for each, besides factory-purchase-ppm',
@@ -83,17 +93,6 @@ export const OPTIONS = {
     default: 0,
     convert: within({ min: 0, max: 1_000_000_000 }),
   }),
-  'factory-min-capacity': option.int({
-    description: 'Satoshis of capacity a rotation proposes for a client at least',
-    default: 50_000,
-    convert: within(AMOUNT),
-  }),
-  'factory-max-capacity': option.int({
-    description: 'Satoshis of capacity a rotation proposes for a client at most; a balance that needs more gets more',
-    default: 16_777_215,
-    convert: within(AMOUNT),
-  }),
-  'factory-max-stock': option.int({ description: 'Satoshis of stock a rotation proposes for a client at most', default: 16_777_215, convert: within(AMOUNT) }),
 } as const;
 
 export type Options = OptionsOf<typeof OPTIONS>;
@@ -105,10 +104,10 @@ export const settingsOf = (options: Options): Settings => ({
   autoClose: options['factory-auto-close'],
   pricing: { base: msat(BigInt(options['factory-purchase-base'])), ppm: options['factory-purchase-ppm'] },
   maxPurchaseFee: msat(BigInt(options['factory-max-purchase-fee'])),
-  allocation: {
-    minCapacity: sat(BigInt(options['factory-min-capacity'])),
-    maxCapacity: sat(BigInt(options['factory-max-capacity'])),
-    maxStock: sat(BigInt(options['factory-max-stock'])),
+  budget: {
+    perExit: sat(BigInt(options['factory-bump-budget'])),
+    perDay: sat(BigInt(options['factory-bump-daily-budget'])),
+    reserve: sat(BigInt(options['factory-wallet-reserve'])),
   },
   terms: {
     treeFeerate: options['factory-feerate'],

@@ -17,13 +17,19 @@ export interface PendingHtlc {
 /** With the peer there to settle it, half of the margin is left for that. */
 const PATIENCE = EARLY_WARNING_MARGIN / 2;
 
+/** Whether anything is lost when it runs out: not with one offered to us whose preimage is still ours alone. */
+const matters = ({ direction, fulfilled }: PendingHtlc): boolean => direction === 'out' || fulfilled;
+
 /**
  * The height at which this HTLC must be on its way to the chain; undefined for one that costs us nothing: offered to us,
  * and the preimage still ours.
  * @param pathTransactions from funding to channel, still unconfirmed
  */
 export const exitHeight = (htlc: PendingHtlc, pathTransactions: number, peerConnected: boolean): number | undefined => {
-  if (htlc.direction === 'in' && !htlc.fulfilled) return undefined;
+  if (!matters(htlc)) return undefined;
   const margin = peerConnected ? EARLY_WARNING_MARGIN - PATIENCE : EARLY_WARNING_MARGIN;
   return htlc.expiry - exitBlocks(pathTransactions) - margin;
 };
+
+/** The height by which the channel should be on chain, so that commitment and HTLC transaction can follow in time; undefined as above. */
+export const channelDeadline = (htlc: PendingHtlc): number | undefined => (matters(htlc) ? htlc.expiry - PATIENCE : undefined);

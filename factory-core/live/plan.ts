@@ -4,29 +4,44 @@
  */
 import type { SignedTx } from '../model.js';
 import type { Script } from '../../blip/brands.js';
-import { spendableFrom } from '../exit-plan.js';
+import { exitBlocks, spendableFrom } from '../exit-plan.js';
 import type { Effect } from '../protocol/effects.js';
 import { branchStatus, channelStatus, fundingStatus, voidReason } from './custody.js';
 import { calendarOf } from './deadlines.js';
 import { channelsOf, closeOf, distributionOf, exitPath, lastStock, leafOf, outpointKey, purchasePath, rootOf } from './paths.js';
-import type { Branch, Live } from './state.js';
+import type { Branch, Exit, Live } from './state.js';
 
 export const plan = (live: Live, role: 'coordinator' | 'member'): Effect[] => {
   const funding = fundingStatus(live);
   const { tip } = live.chain;
-  if (funding.kind === 'unconfirmed' || live.handedOver) return [];
+  if (funding.kind === 'unconfirmed') return [];
   const close = funding.kind === 'confirmed' ? signedClose(live) : [];
   if (funding.kind === 'confirmed') {
     if (role === 'member' && tip >= live.spec.expiryHeight) return [...close, publish(distributionOf(live), 'expired: paying everyone out')];
   }
-  const seen = new Set<string>();
   const root = role === 'coordinator' && funding.kind === 'confirmed' ? guardingRoot(live, close.length > 0) : [];
-  if (root.length > 0) seen.add(rootOf(live).signable.txid);
-  return [
+  return onceEach([
     ...close,
     ...root,
-    ...live.branches.flatMap((branch) => [...(live.exits[branch.member] ? exitStep(live, branch, seen) : []), ...purchaseStep(live, branch)]),
-  ];
+    ...live.branches.flatMap((branch) => [...(live.exits[branch.member] ? exitStep(live, role, branch) : []), ...purchaseStep(live, branch)]),
+  ]);
+};
+
+/** What several want published goes out once, by the earliest of their deadlines. */
+const onceEach = (effects: readonly Effect[]): Effect[] => {
+  const merged = new Map<unknown, Effect>();
+  for (const effect of effects) {
+    const key = effect.kind === 'broadcast' ? effect.tx.signable.txid : effect;
+    const before = merged.get(key);
+    if (before?.kind !== 'broadcast' || effect.kind !== 'broadcast') merged.set(key, effect);
+    else merged.set(key, { ...before, ...earliest([before.deadline, effect.deadline]) });
+  }
+  return [...merged.values()];
+};
+
+const earliest = (deadlines: readonly (number | undefined)[]): { readonly deadline?: number } => {
+  const set = deadlines.filter((deadline) => deadline !== undefined);
+  return set.length === 0 ? {} : { deadline: Math.min(...set) };
 };
 
 /**
@@ -36,27 +51,28 @@ export const plan = (live: Live, role: 'coordinator' | 'member'): Effect[] => {
 const guardingRoot = (live: Live, closeSigned: boolean): Effect[] => {
   const { guard, lastCall, expiry } = calendarOf(live.spec);
   if (live.chain.tip < (closeSigned ? lastCall : guard)) return [];
-  return [publish(rootOf(live), 'expiry is near: the root ends the distribution', expiry)];
+  return [publish(rootOf(live), 'expiry is near: the root ends the distribution', { deadline: expiry })];
 };
 
 /** It binds nobody until it confirms: whoever wants out by the tree tries that as well, and one of the two confirms. */
 const signedClose = (live: Live): Effect[] => {
   const signable = closeOf(live);
   const signature = live.close?.signature;
-  return signable && signature !== undefined ? [publish({ signable, signature }, 'the agreed close', live.spec.expiryHeight)] : [];
+  return signable && signature !== undefined ? [publish({ signable, signature }, 'the agreed close', { deadline: live.spec.expiryHeight })] : [];
 };
 
 /** The next transaction of one way out: one confirmation per level, then the channel itself (TRUC: one unconfirmed parent). */
-const exitStep = (live: Live, branch: Branch, seen: Set<string>): Effect[] => {
+const exitStep = (live: Live, role: 'coordinator' | 'member', branch: Branch): Effect[] => {
   const status = branchStatus(live, branch);
   switch (status.kind) {
     case 'virtual':
     case 'publishing': {
-      const next = exitPath(live, branch).find((t) => !live.chain.spends[outpointKey(t.signable.tx.prevout.outpoint)]);
-      if (!next || seen.has(next.signable.txid)) return [];
-      seen.add(next.signable.txid);
-      const before = live.chain.tip < live.spec.expiryHeight && next.signable.txid === rootOf(live).signable.txid;
-      return [publish(next, `exit of client ${String(branch.member)}`, before ? live.spec.expiryHeight : undefined)];
+      const path = exitPath(live, branch);
+      const at = path.findIndex((t) => !live.chain.spends[outpointKey(t.signable.tx.prevout.outpoint)]);
+      const next = path[at];
+      if (!next) return [];
+      const left = path.length - at;
+      return [publish(next, `exit of client ${String(branch.member)}`, { exit: { member: branch.member, left }, ...deadlineOf(live, role, branch, left) })];
     }
     case 'on_chain':
     case 'channel_closed':
@@ -75,22 +91,37 @@ const exitStep = (live: Live, branch: Branch, seen: Set<string>): Effect[] => {
 const purchaseStep = (live: Live, branch: Branch): Effect[] => {
   let parent = live.chain.spends[outpointKey(leafOf(live, branch).signable.tx.prevout.outpoint)];
   if (parent?.by !== leafOf(live, branch).signable.txid) return [];
-  for (const purchase of purchasePath(live, branch)) {
+  const path = purchasePath(live, branch);
+  for (const [index, purchase] of path.entries()) {
     const spend = live.chain.spends[outpointKey(purchase.signable.tx.prevout.outpoint)];
     const lockedUntil = parent.height + live.spec.terms.stockCsv;
-    if (!spend) return [publish(purchase, `purchase of client ${String(branch.member)}`, lockedUntil)];
+    if (!spend) {
+      return [publish(purchase, `purchase of client ${String(branch.member)}`, { deadline: lockedUntil, exit: { member: branch.member, left: path.length - index } })];
+    }
     if (spend.by !== purchase.signable.txid) return [];
     parent = spend;
   }
   return [];
 };
 
-const publish = (tx: SignedTx, why: string, deadline?: number): Effect => ({
-  kind: 'broadcast',
-  tx,
-  why,
-  ...(deadline === undefined ? {} : { deadline }),
-});
+/** A way out that is wanted (again): the earlier of two deadlines counts. */
+export const exitFrom = (known: Exit | undefined, since: number, by: number | undefined): Exit => {
+  const { deadline } = earliest([known?.by, by]);
+  return { since: known?.since ?? since, ...(deadline === undefined ? {} : { by: deadline }) };
+};
+
+/**
+ * By when the next of `left` steps should be confirmed. The root ends the distribution, which would pay the coordinator
+ * nothing; a member loses nothing by it. What forces an exit leaves its time for the steps that follow.
+ */
+const deadlineOf = (live: Live, role: 'coordinator' | 'member', branch: Branch, left: number): { readonly deadline?: number } => {
+  const beforeExpiry = role === 'coordinator' && fundingStatus(live).kind === 'confirmed' && live.chain.tip < live.spec.expiryHeight;
+  const by = live.exits[branch.member]?.by;
+  return earliest([beforeExpiry ? live.spec.expiryHeight : undefined, by === undefined ? undefined : by - exitBlocks(left - 1)]);
+};
+
+type Broadcast = Extract<Effect, { kind: 'broadcast' }>;
+const publish = (tx: SignedTx, why: string, more: Pick<Broadcast, 'deadline' | 'exit'> = {}): Effect => ({ kind: 'broadcast', tx, why, ...more });
 
 /**
  * The coordinator's own money in branches that are on chain: stock nobody has bought, spendable by it alone once the

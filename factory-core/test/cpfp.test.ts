@@ -6,10 +6,10 @@ import { Transaction } from '@scure/btc-signer/transaction.js';
 import { pubSchnorr } from '@scure/btc-signer/utils.js';
 import fc from 'fast-check';
 import { sat, script, txid, type Script } from '../../blip/brands.js';
-import { anchorOf, buildChild, ChildError, COIN_INPUT, finishChild, type ChildErrorCode, type ChildRequest } from '../cpfp.js';
+import { anchorOf, buildChild, canBump, ChildError, childVsize, COIN_INPUT, coinFor, coinPays, finishChild, type ChildErrorCode, type ChildRequest } from '../cpfp.js';
 import type { Prevout, Signable } from '../model.js';
 import { CPFP_CHILD_VSIZE } from '../sizes.js';
-import { buildClose, buildPath, feeFor } from '../transactions.js';
+import { buildClose, buildPath } from '../transactions.js';
 import { decodeTx } from './support/decode.js';
 import { alike, payoutScript, publicKey, secretKey, specFor } from './support/factory.js';
 
@@ -27,7 +27,7 @@ const coinOf = (type: Script, amount = 1_000_000n): Prevout => ({
 const P2TR_COIN = coinOf(script(bytesToHex(taproot.script)));
 const P2WPKH_COIN = coinOf(script(bytesToHex(p2wpkh(hexToBytes(publicKey(WALLET))).script)));
 const CHANGE = payoutScript(2);
-const child = (request: Partial<ChildRequest> = {}) => buildChild({ parent, coin: P2TR_COIN, changeScript: CHANGE, feerate: 10_000, ...request });
+const child = (request: Partial<ChildRequest> = {}) => buildChild({ parent, coin: P2TR_COIN, changeScript: CHANGE, fee: sat(4_000n), ...request });
 
 /** As a wallet signs: only its own input, finalised or not, in either version of PSBT. */
 const walletSigns = (psbt: string, { finalise = true, version = 0 } = {}): string => {
@@ -61,14 +61,27 @@ describe('a child', () => {
     expect(Transaction.fromPSBT(base64.decode(child({ parent: path.distribution }).psbt), { allowUnknownInputs: true }).version).toBe(2);
   });
 
-  test('is 153 vB with a P2TR coin, and brings both to the feerate', () => {
+  test('is 153 vB with a P2TR coin, of the size that was reckoned with, and pays what was asked for', () => {
     expect(child().vsize).toBe(CPFP_CHILD_VSIZE);
+    expect(childVsize(P2TR_COIN.script)).toBe(CPFP_CHILD_VSIZE);
     fc.assert(
-      fc.property(fc.integer({ min: 1_000, max: 500_000 }), fc.constantFrom(P2TR_COIN, P2WPKH_COIN), (feerate, coin) => {
-        const { fee, vsize } = child({ feerate, coin });
-        const together = feeFor(parent.vsize + vsize, feerate);
-        const least = feeFor(vsize, 1_000);
-        expect(fee).toBe(together - parent.fee > least ? together - parent.fee : least);
+      fc.property(fc.bigInt({ min: 153n, max: 900_000n }), fc.constantFrom(P2TR_COIN, P2WPKH_COIN), (fee, coin) => {
+        const made = child({ fee: sat(fee), coin });
+        expect([made.fee, made.vsize]).toEqual([fee, childVsize(coin.script)]);
+        // BIP 431: a version-3 child of an unconfirmed parent.
+        expect(made.vsize).toBeLessThanOrEqual(1_000);
+        expect(made.change).toBe(coin.amount + 240n - fee);
+      }),
+    );
+  });
+
+  test('takes from its coin all but the least change', () => {
+    fc.assert(
+      fc.property(fc.bigInt({ min: 0n, max: 1_000_000n }), (amount) => {
+        const most = coinPays(sat(amount));
+        if (most > 0n) expect(child({ coin: coinOf(P2TR_COIN.script, amount), fee: most }).change).toBe(330n);
+        expect(codeOf(() => child({ coin: coinOf(P2TR_COIN.script, amount), fee: sat(most + 1n) }))).toBe('coin_too_small');
+        if (most > 0n) expect(coinFor(most)).toBe(amount);
       }),
     );
   });
@@ -86,12 +99,6 @@ describe('a child', () => {
     }
   });
 
-  test('that replaces another pays more than it, by the relay feerate', () => {
-    const { fee, vsize } = child({ feerate: 20_000 });
-    expect(child({ feerate: 20_000, replaces: { fee } }).fee).toBe(fee + feeFor(vsize, 1_000));
-    expect(child({ feerate: 40_000, replaces: { fee } }).fee).toBe(child({ feerate: 40_000 }).fee);
-  });
-
   test('finds the anchor by its role, wherever it is', () => {
     const outputs = [...parent.tx.outputs].reverse();
     expect(anchorOf({ ...parent, tx: { ...parent.tx, outputs } }).outpoint).toEqual({ txid: parent.txid, vout: 0 });
@@ -102,6 +109,7 @@ describe('a child', () => {
     expect(codeOf(() => child({ parent: close }))).toBe('no_anchor');
     expect(codeOf(() => child({ coin: coinOf(script(`a914${'00'.repeat(20)}87`)) }))).toBe('coin_type');
     expect(codeOf(() => child({ coin: coinOf(payoutScript(1)) }))).toBe('coin_type');
+    expect([P2TR_COIN, P2WPKH_COIN, coinOf(payoutScript(1))].map((coin) => canBump(coin.script))).toEqual([true, true, false]);
     expect(codeOf(() => child({ changeScript: script('6a') }))).toBe('change_type');
     const { fee } = child();
     expect(codeOf(() => child({ coin: { ...P2TR_COIN, amount: sat(fee - 240n + 330n) } }))).toBeUndefined();
@@ -125,7 +133,7 @@ describe('the finished child', () => {
   });
 
   test('is not made of something else', () => {
-    const [made, other] = [child(), child({ feerate: 30_000 })];
+    const [made, other] = [child(), child({ fee: sat(9_000n) })];
     expect(codeOf(() => finishChild(made, walletSigns(other.psbt)))).toBe('psbt_mismatch');
     expect(codeOf(() => finishChild(made, made.psbt))).toBe('psbt_unsigned');
     expect(codeOf(() => finishChild(made, 'not base64!'))).toBe('psbt');

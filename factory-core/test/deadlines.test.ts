@@ -5,12 +5,12 @@ import { sat, schnorrSignature } from '../../blip/brands.js';
 import { fundingStatus } from '../live/custody.js';
 import { calendarOf, closeDelay, closeDue, dutyAt, dutyEnds, phaseAt, REPEAT_AFTER, urgencyAt, type CloseAttempts, type Role } from '../live/deadlines.js';
 import { closeOf, distributionOf, rootOf } from '../live/paths.js';
-import { plan } from '../live/plan.js';
+import { exitFrom, plan } from '../live/plan.js';
 import type { Live } from '../live/state.js';
 import { warningsOf } from '../live/warnings.js';
 import type { Terms } from '../model.js';
 import { alike, payoutScript, planFor, TERMS } from './support/factory.js';
-import { liveFactory } from './support/live.js';
+import { liveFactory, publish } from './support/live.js';
 
 const anyTerms: fc.Arbitrary<Partial<Terms>> = fc.record({
   activeBlocks: fc.integer({ min: 1, max: 5_000 }),
@@ -118,6 +118,41 @@ describe('what is published', () => {
     expect(published(at(leaving, height), 'coordinator')).toEqual([root]);
     const deadline = plan(at(leaving, height), 'coordinator').flatMap((e) => (e.kind === 'broadcast' ? [e.deadline] : []));
     expect(deadline).toEqual([expiryHeight]);
+  });
+});
+
+describe('by when it is to be confirmed', () => {
+  const terms = { activeBlocks: 1_000, dyingBlocks: 100, settlingBlocks: 100 };
+  const lsp = liveFactory('coordinator', { clients: alike(3), terms });
+  const client = liveFactory('member', { clients: alike(3), terms });
+  const { expiryHeight } = lsp.spec;
+  const { guard } = calendarOf(lsp.spec);
+  const now = lsp.chain.tip;
+  const wanted = (live: Live, role: Role): readonly (readonly [string, number | undefined])[] =>
+    plan(live, role).flatMap((e) => (e.kind === 'broadcast' ? [[e.tx.signable.purpose, e.deadline] as const] : []));
+
+  test('a member loses nothing by expiry, the coordinator does; an HTLC leaves time for what follows', () => {
+    expect(wanted({ ...client, exits: { 0: { since: now } } }, 'member')).toEqual([['split', undefined]]);
+    expect(wanted({ ...lsp, exits: { 0: { since: now } } }, 'coordinator')).toEqual([['split', expiryHeight]]);
+    const by = now + 40;
+    const leaving = { ...client, exits: { 0: { since: now, by } } };
+    expect(wanted(leaving, 'member')).toEqual([['split', by - 6]]);
+    expect(wanted(publish(leaving, client.branches[0]!, 1), 'member')).toEqual([['leaf', by]]);
+  });
+
+  test('what several are waiting for has the earliest of their deadlines, the guard’s expiry among them', () => {
+    const exits = { 0: { since: now }, 1: { since: now, by: now + 50 }, 2: { since: now, by: now + 30 } };
+    expect(wanted({ ...lsp, exits }, 'coordinator')).toEqual([['split', now + 24]]);
+    const late = { 1: { since: now, by: guard + 20 }, 2: { since: now } };
+    expect(wanted({ ...at(lsp, guard), exits: late }, 'coordinator')).toEqual([['split', guard + 14]]);
+    expect(wanted({ ...at(lsp, guard), exits: { 2: { since: now } } }, 'coordinator')).toEqual([['split', expiryHeight]]);
+  });
+
+  test('of two wishes the earlier counts', () => {
+    expect(exitFrom(undefined, 7, undefined)).toEqual({ since: 7 });
+    expect(exitFrom({ since: 3 }, 7, 20)).toEqual({ since: 3, by: 20 });
+    expect(exitFrom({ since: 3, by: 10 }, 7, 20)).toEqual({ since: 3, by: 10 });
+    expect(exitFrom({ since: 3, by: 10 }, 7, undefined)).toEqual({ since: 3, by: 10 });
   });
 });
 

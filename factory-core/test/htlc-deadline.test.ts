@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { earlyWarningTime, exitBlocks } from '../exit-plan.js';
 import { minCltvExpiry } from '../htlc-policy.js';
-import { exitHeight } from '../live/htlc-deadline.js';
+import { channelDeadline, exitHeight } from '../live/htlc-deadline.js';
 
 const EXPIRY = 900_000;
 const out = { direction: 'out', expiry: EXPIRY, fulfilled: false } as const;
@@ -13,6 +13,7 @@ describe('when an HTLC forces the way to the chain', () => {
   test('offered to us, the preimage still ours: never', () => {
     expect(exitHeight(held, 4, true)).toBeUndefined();
     expect(exitHeight(held, 4, false)).toBeUndefined();
+    expect(channelDeadline(held)).toBeUndefined();
   });
 
   test.each([
@@ -31,6 +32,7 @@ describe('when an HTLC forces the way to the chain', () => {
         const expiry = minCltvExpiry(height, earlyWarningTime(path));
         const limit = exitHeight({ ...out, expiry }, path, connected) ?? 0;
         expect(limit + exitBlocks(path)).toBeLessThanOrEqual(expiry - 9);
+        expect(channelDeadline({ ...out, expiry })).toBe(expiry - 9);
         expect(limit).toBeGreaterThan(height);
       }),
     );

@@ -292,10 +292,13 @@ describe('the adapter: virtual channels', () => {
     await cluster().confirm(funding.txid);
     expect((await lsp.broadcast(signedHex(leaf))).kind).toBe('accepted');
 
-    const coin = await lsp.reserveCoinForBump(sat(10_000n));
+    const coin = (await lsp.coins())[0]!;
+    await lsp.reserveCoin(coin);
+    await expect(lsp.reserveCoin(coin)).rejects.toMatchObject({ code: 'conflict' });
+    await lsp.reserveCoin(coin, true);
     expect((await lsp.coins()).map((c) => c.outpoint)).not.toContainEqual(coin.outpoint);
     const { script: changeScript } = await lsp.newPayout();
-    const child = buildChild({ parent: leaf.signable, coin, changeScript, feerate: 20_000 });
+    const child = buildChild({ parent: leaf.signable, coin, changeScript, fee: sat(6_000n) });
     const signed = await lsp.signBump(child.psbt as Psbt, [COIN_INPUT]);
     expect(signed.txid).toBe(child.txid);
     expect((await lsp.broadcast(signed.rawTx)).kind).toBe('accepted');

@@ -2,10 +2,11 @@ import { describe, expect, test } from '@jest/globals';
 import { base64 } from '@scure/base';
 import { Transaction } from '@scure/btc-signer/transaction.js';
 import fc from 'fast-check';
-import { sat, script, txid } from '../../blip/brands.js';
-import { buildChild, finishChild, COIN_INPUT, type ChildRequest } from '../../factory-core/cpfp.js';
+import { sat, script, txid, type Sat } from '../../blip/brands.js';
+import { buildChild, childVsize, finishChild, COIN_INPUT, type ChildRequest } from '../../factory-core/cpfp.js';
+import { childFee, replacementFee } from '../../factory-core/bump.js';
 import { exitTransactions, isFinalAfter, planExit, spendableFrom } from '../../factory-core/exit-plan.js';
-import type { FactoryPlan, Prevout, SignedTx } from '../../factory-core/model.js';
+import type { FactoryPlan, Prevout, Signable, SignedTx } from '../../factory-core/model.js';
 import { armingPsbt, leafPsbt } from '../../factory-core/psbt.js';
 import { alike, arbitraryPlan, channelScript, expectationOf, payoutScript, planFor, REGTEST } from '../../factory-core/test/support/factory.js';
 import { stockOf } from '../../factory-core/live/paths.js';
@@ -192,6 +193,7 @@ describe('a close', () => {
 
 describe('the child on an anchor', () => {
   const feerate = 25_000;
+  const feeOf = (parent: Signable, coin: Prevout): Sat => childFee(parent, childVsize(coin.script), feerate);
 
   /** A confirmed coin of bitcoind's wallet. */
   const minerCoin = async (type: 'bech32' | 'bech32m'): Promise<Prevout> => {
@@ -215,7 +217,7 @@ describe('the child on an anchor', () => {
     const factory = await OnChainFactory.fund(chain(), planFor({ clients: alike(4), terms: SHORT }));
     const [root] = factory.exitPath(0).splits;
     const coin = await minerCoin(type);
-    const request: ChildRequest = { parent: root!.signable, coin, changeScript: payoutScript(2), feerate };
+    const request: ChildRequest = { parent: root!.signable, coin, changeScript: payoutScript(2), fee: feeOf(root!.signable, coin) };
     const child = await minerSigns(request);
     await together(root!, child.hex);
     const entry = await chain().call('getmempoolentry', [child.id]);
@@ -224,7 +226,7 @@ describe('the child on an anchor', () => {
     const paid = toSat(entry.fees.base) + root!.signable.fee;
     expect(paid * 1_000n).toBeGreaterThanOrEqual(BigInt((root!.signable.vsize + entry.vsize) * feerate));
 
-    const dearer = await minerSigns({ ...request, replaces: { fee: sat(toSat(entry.fees.base)) } });
+    const dearer = await minerSigns({ ...request, fee: replacementFee(child.vsize, { fee: request.fee, vsize: child.vsize, evicted: request.fee }) });
     await chain().call('sendrawtransaction', [dearer.hex]);
     expect(await chain().call('getrawmempool')).toEqual(expect.arrayContaining([root!.signable.txid, dearer.id]));
     expect(await chain().call('getrawmempool')).not.toContain(child.id);
@@ -237,7 +239,8 @@ describe('the child on an anchor', () => {
     const factory = await OnChainFactory.fund(chain(), planFor({ clients: alike(4), terms: SHORT }));
     const path = factory.exitPath(2);
     for (const split of path.splits) await factory.confirm(split);
-    const child = await minerSigns({ parent: path.leaf!.signable, coin: await minerCoin('bech32m'), changeScript: payoutScript(0), feerate });
+    const coin = await minerCoin('bech32m');
+    const child = await minerSigns({ parent: path.leaf!.signable, coin, changeScript: payoutScript(0), fee: feeOf(path.leaf!.signable, coin) });
     await chain().call('sendrawtransaction', [signedHex(path.leaf!)]);
     await chain().call('sendrawtransaction', [child.hex]);
     await chain().mine();
@@ -249,7 +252,7 @@ describe('the child on an anchor', () => {
     const distribution = factory.sign(factory.tree.distribution);
     const coin = await minerCoin('bech32m');
     await chain().mineTo(factory.spec.expiryHeight);
-    const request: ChildRequest = { parent: distribution.signable, coin, changeScript: payoutScript(2), feerate };
+    const request: ChildRequest = { parent: distribution.signable, coin, changeScript: payoutScript(2), fee: feeOf(distribution.signable, coin) };
     await together(distribution, (await minerSigns(request)).hex);
     await chain().mine();
     expect(await chain().confirmations(distribution.signable.txid)).toBe(1);
@@ -264,7 +267,7 @@ describe('the child on an anchor', () => {
     const coin: Prevout = { outpoint: { txid: txid(own!.txid), vout: own!.output }, amount: sat(BigInt(own!.amount_msat) / 1_000n), script: script(own!.scriptpubkey) };
     const { p2tr } = await lsp.call('newaddr', { addresstype: 'p2tr' });
     const { scriptPubKey } = (await chain().call('validateaddress', [p2tr])) as { readonly scriptPubKey: string };
-    const child = buildChild({ parent: root!.signable, coin, changeScript: script(scriptPubKey), feerate });
+    const child = buildChild({ parent: root!.signable, coin, changeScript: script(scriptPubKey), fee: feeOf(root!.signable, coin) });
     await lsp.call('reserveinputs', { psbt: child.psbt });
     const { signed_psbt } = (await lsp.call('signpsbt', { psbt: child.psbt, signonly: [COIN_INPUT] })) as { readonly signed_psbt: string };
     await together(root!, finishChild(child, signed_psbt));

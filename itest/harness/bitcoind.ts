@@ -18,7 +18,8 @@ export interface BitcoindResults {
   getrawtransaction: RawTransaction;
   decoderawtransaction: RawTransaction;
   gettxout: { readonly value: number; readonly confirmations: number; readonly scriptPubKey: { readonly hex: string } } | null;
-  getmempoolentry: { readonly vsize: number; readonly fees: { readonly base: number; readonly descendant: number } };
+  getmempoolentry: { readonly vsize: number; readonly fees: { readonly base: number; readonly descendant: number }; readonly spentby: readonly string[] };
+  getmempoolinfo: { readonly mempoolminfee: number; readonly size: number };
   testmempoolaccept: readonly { readonly txid: string; readonly allowed: boolean; readonly 'reject-reason'?: string }[];
   submitpackage: {
     readonly package_msg: string;
@@ -76,13 +77,14 @@ export class Bitcoind {
     readonly cli: string,
     private readonly dir: string,
     private readonly workspace: Workspace,
+    private readonly flags: readonly string[],
   ) {}
 
-  /** Starts it and mines 110 blocks: ten mature coinbases of 50 bitcoin. */
-  static async start(workspace: Workspace): Promise<Bitcoind> {
+  /** Starts it, with further options if given, and mines 110 blocks: ten mature coinbases of 50 bitcoin. */
+  static async start(workspace: Workspace, flags: readonly string[] = []): Promise<Bitcoind> {
     const dir = path.join(workspace.dir, 'bitcoind');
     mkdirSync(dir);
-    const node = new Bitcoind(await freePort(), findBitcoind().bitcoinCli, dir, workspace);
+    const node = new Bitcoind(await freePort(), findBitcoind().bitcoinCli, dir, workspace, flags);
     await node.resume();
     await node.call('createwallet', ['miner']);
     node.wallet = await node.call('getnewaddress');
@@ -110,6 +112,7 @@ export class Bitcoind {
       '-rpcthreads=8',
       '-rpcworkqueue=512',
       ...policyFlags(bitcoind),
+      ...this.flags,
     ]);
     await waitFor('bitcoind to answer', async () => {
       if (this.daemon?.ended !== undefined) throw new Error(`bitcoind ended: ${this.daemon.ended}`);

@@ -21,6 +21,8 @@ export interface ClusterOptions {
   /** A node with an announced channel to the LSP, balanced half and half (true). */
   readonly outsider?: boolean;
   readonly allowBroken?: RegExp;
+  /** More options of bitcoind's. */
+  readonly bitcoind?: readonly string[];
 }
 
 /** Capacity of the outsider's channel to the LSP, in satoshis. */
@@ -43,7 +45,7 @@ export class Cluster {
   static async start(setup: ClusterOptions): Promise<Cluster> {
     const workspace = Workspace.create();
     try {
-      const bitcoind = await Bitcoind.start(workspace);
+      const bitcoind = await Bitcoind.start(workspace, setup.bitcoind);
       const node = (name: string, plugin: Options | false): Promise<LightningNode> =>
         LightningNode.start({ name, ...common(setup, workspace, bitcoind), plugin });
       const plugin = setup.plugin ?? {};

@@ -1,11 +1,12 @@
 /** What commands work with. */
 import type { ChainHash, Msat, NodeId } from '../../blip/brands.js';
 import type { Pricing } from '../../factory-core/live/purchasing.js';
-import type { AllocationBounds } from '../../factory-core/allocation.js';
 import type { Terms } from '../../factory-core/model.js';
 import type { TermsPolicy } from '../../factory-core/validate.js';
 import type { Accept } from '../engine/accepting.js';
 import type { Broadcaster } from '../engine/broadcaster.js';
+import type { BumpLedger } from '../engine/bump-ledger.js';
+import type { Budget, Bumper } from '../engine/bumper.js';
 import type { Engine } from '../engine/engine.js';
 import type { Inbox } from '../engine/inbox.js';
 import type { Random } from '../engine/joining.js';
@@ -26,8 +27,8 @@ export interface Settings {
   readonly pricing: Pricing;
   /** What this node pays for one that it is offered. */
   readonly maxPurchaseFee: Msat;
-  /** What a rotation gives to clients by itself. */
-  readonly allocation: AllocationBounds;
+  /** What raising fees may cost. */
+  readonly budget: Budget;
 }
 
 export interface Context {
@@ -37,6 +38,8 @@ export interface Context {
   readonly peers: Peers;
   readonly inbox: Inbox;
   readonly broadcaster: Broadcaster;
+  readonly bumper: Bumper;
+  readonly ledger: BumpLedger;
   readonly settings: Settings;
   readonly policy: TermsPolicy;
   readonly random: Random;

@@ -106,6 +106,8 @@ const checkPeer = async (ctx: Context, peer: Peer | undefined, id: NodeId, index
     return fail(ErrorCode.PeerUnsupported, `clients[${index}]: ${id} does not support channel factories (feature bit 270/271)`, data);
   }
   if (!(await ctx.peers.waitForOurs(id, PROTOCOLS_MS))) {
+    // It may have gone while we waited for it to speak.
+    if ((await ctx.lightning.peer(id))?.connected !== true) return fail(ErrorCode.PeerNotConnected, `clients[${index}]: ${id} is not connected`, data);
     return fail(ErrorCode.PeerUnsupported, `clients[${index}]: ${id} does not run cln-factory (its supported_factory_protocols)`, data);
   }
   return undefined;

@@ -49,39 +49,22 @@ export const factoryCreate = (context: () => Context) =>
     },
     check: async (p) => {
       const ctx = context();
-      if (!requested(ctx, creation(p).request)) await allowed(ctx, p);
+      if (!requested(ctx, p)) await allowed(ctx, p);
     },
-    run: (p, command) => createFactory(context(), creation(p), command),
+    run: (p, command) => create(context(), p, command),
   });
 
 /** From the look at what is there to the record of what is begun, one command at a time: the same request may come twice at once. */
 const admitted = inTurn();
 
-/** A creation, whichever command asks for it. */
-export interface Creation {
-  readonly request: RequestKey | undefined;
-  /** Looked for only when the request is a new one. */
-  readonly params: () => CreateParams | Promise<CreateParams>;
-  /** What else is to be recorded as soon as the factory has a name. */
-  readonly begun?: (instanceId: InstanceId) => void;
-}
-const creation = (p: CreateParams): Creation => ({ request: requestKey('factory-create', p.request_id, { ...p, request_id: null }), params: () => p });
-
-export const requestKey = (command: string, requestId: string | undefined, args: unknown): RequestKey | undefined =>
-  requestId === undefined ? undefined : { requestId, command, digest: digest(args) };
-
-export const createFactory = async (ctx: Context, { request, params, begun: noted }: Creation, command: CommandContext): Promise<JsonObject> => {
+const create = async (ctx: Context, p: CreateParams, command: CommandContext): Promise<JsonObject> => {
   const begun = await admitted(async () => {
-    const before = requested(ctx, request);
+    const before = requested(ctx, p);
     if (before) return before;
-    const p = await params();
     const { checked, plan, wallet } = await allowed(ctx, p);
-    if (p.dry_run) return { result: { ...preview(checked, plan, wallet), ...(await warningsFor(ctx, plan)) } };
-    const instanceId = await start(ctx, checked, request);
-    noted?.(instanceId);
-    return { instanceId };
+    return p.dry_run ? { result: { ...preview(checked, plan, wallet), ...(await warningsFor(ctx, plan)) } } : { instanceId: await start(ctx, checked, requestKey(p)) };
   });
-  return begun.result ?? finished(ctx, begun.instanceId, command, request);
+  return begun.result ?? finished(ctx, begun.instanceId, command, requestKey(p));
 };
 
 /** Everything that could stand in the way, without touching any of it. */
@@ -95,10 +78,14 @@ const allowed = async (ctx: Context, p: CreateParams): Promise<{ readonly checke
   return { checked, plan, wallet: await checkWallet(ctx, plan) };
 };
 
+const requestKey = (p: CreateParams): RequestKey | undefined =>
+  p.request_id === undefined ? undefined : { requestId: p.request_id, command: 'factory-create', digest: digest({ ...p, request_id: null }) };
+
 type Begun = { readonly result: JsonObject } | { readonly instanceId: InstanceId; readonly result?: undefined };
 
 /** Architecture 12.16: the same request again gets the first's result, never a second factory. */
-export const requested = (ctx: Context, request: RequestKey | undefined): Begun | undefined => {
+const requested = (ctx: Context, p: CreateParams): Begun | undefined => {
+  const request = requestKey(p);
   if (!request) return undefined;
   try {
     const record = ctx.store.request(request);

@@ -28,20 +28,16 @@ export const factoryStatus = (context: () => Context) =>
       const ctx = context();
       const around = await surroundings(ctx);
       if (id !== undefined) return statusView(findFactory(ctx, id), around);
-      return { factories: ctx.engine.all().map((f) => statusView(f, around)), node: nodeView(ctx) };
+      return { factories: ctx.engine.all().map((f) => statusView(f, around)), node: await nodeView(ctx) };
     },
   });
 
 const surroundings = async (ctx: Context): Promise<Surroundings> => {
   const [channels, peers, feerates] = await Promise.all([ctx.lightning.channels(), ctx.lightning.peers(), ctx.lightning.feerates()]);
-  const publishing = (txid: string): JsonObject | undefined => {
-    const p = ctx.broadcaster.status(txid as Parameters<typeof ctx.broadcaster.status>[0]);
-    return p && { published_at: p.since, feerate_perkb: p.feerate, ...(p.problem === undefined ? {} : { problem: p.problem }) };
-  };
-  return { channels, peers, feerates, publishing };
+  return { channels, peers, feerates, publishing: (id) => ctx.broadcaster.statusOf(id) };
 };
 
-const nodeView = (ctx: Context): JsonObject => {
+const nodeView = async (ctx: Context): Promise<JsonObject> => {
   const problem = ctx.watchOnly();
   const { received, ignored, dropped, unanswered, refused, noisy } = ctx.inbox.counts();
   return {
@@ -52,6 +48,20 @@ const nodeView = (ctx: Context): JsonObject => {
     unanswered_messages: unanswered,
     refused_beginnings: refused,
     noisy_peers: noisy.map((n) => ({ node_id: n.peer, received: n.received, ignored: n.ignored, dropped: n.dropped })),
+    fees: await feesView(ctx),
     ...(problem === undefined ? {} : { problem }),
+  };
+};
+
+/** Asked now, so that an operator sees it before it matters. */
+const feesView = async ({ bumper, ledger, engine, settings: { budget } }: Context): Promise<JsonObject> => {
+  const problem = await bumper.probe();
+  return {
+    packages: problem === undefined,
+    ...(problem === undefined ? {} : { packages_problem: problem }),
+    spent_in_day_msat: ledger.spentInDay(engine.currentHeight()) * 1000n,
+    bump_budget_msat: budget.perExit * 1000n,
+    daily_budget_msat: budget.perDay * 1000n,
+    wallet_reserve_msat: budget.reserve * 1000n,
   };
 };

@@ -1,6 +1,6 @@
 /** Factories as commands show them. */
-import type { Msat, NodeId } from '../../blip/brands.js';
-import { branchStatus, channelStatus, depthOf, fundingStatus, isHandedOver, liveState, voidReason, type BranchStatus } from '../../factory-core/live/custody.js';
+import type { InstanceId, Msat, NodeId } from '../../blip/brands.js';
+import { branchStatus, channelStatus, depthOf, fundingStatus, liveState, voidReason, type BranchStatus } from '../../factory-core/live/custody.js';
 import { channelsOf as channelsOfBranch, exitPath, lastStock, outpointKey, purchasePath } from '../../factory-core/live/paths.js';
 import type { Branch, Live } from '../../factory-core/live/state.js';
 import { calendarOf } from '../../factory-core/live/deadlines.js';
@@ -9,6 +9,7 @@ import { exitCost, factoryEarlyWarningTime } from '../../factory-core/exit-plan.
 import { shapeCost } from '../../factory-core/shape.js';
 import { isClosing, type Factory, type FactoryState } from '../engine/factory.js';
 import { warningsFor } from '../engine/watchdog.js';
+import type { Published } from '../engine/broadcaster.js';
 import type { Channel, Feerates, Peer } from '../lightning/lightning.js';
 import type { JsonObject } from '../runtime/json.js';
 
@@ -64,8 +65,8 @@ export interface Surroundings {
   readonly channels: readonly Channel[];
   readonly peers: readonly Peer[];
   readonly feerates: Feerates;
-  /** A transaction that is being published, in words. */
-  readonly publishing: (txid: string) => JsonObject | undefined;
+  /** Transactions of a factory that are being published. */
+  readonly publishing: (id: InstanceId) => readonly Published[];
 }
 
 export const statusView = (factory: Factory, around: Surroundings): JsonObject => {
@@ -73,7 +74,7 @@ export const statusView = (factory: Factory, around: Surroundings): JsonObject =
   const head = listEntry(factory);
   if (state.phase === 'aborted') return { ...head, reason: state.reason, members: [], ...excludedOf(state) };
   if (state.phase !== 'live') return { ...head, pending: pendingOf(state), members: creatingMembers(state, around), ...excludedOf(state) };
-  return { ...head, ...liveView(state, around), ...excludedOf(state) };
+  return { ...head, ...liveView(state, around, around.publishing(factory.instanceId)), ...excludedOf(state) };
 };
 
 const excludedOf = (state: FactoryState): JsonObject =>
@@ -122,7 +123,7 @@ const pendingOf = (state: CreatingState): readonly JsonObject[] => {
 
 type LiveState = Extract<FactoryState, { phase: 'live' }>;
 
-const liveView = (state: LiveState, around: Surroundings): JsonObject => {
+const liveView = (state: LiveState, around: Surroundings, publishing: readonly Published[]): JsonObject => {
   const { live } = state;
   const { spec, chain } = live;
   const early = factoryEarlyWarningTime(spec);
@@ -149,45 +150,15 @@ const liveView = (state: LiveState, around: Surroundings): JsonObject => {
       ...(funding.kind === 'spent' ? { spent_by: funding.by, spending_txid: funding.txid } : {}),
     },
     shape: spec.fanouts.join('x'),
-    members: live.branches.map((branch) => ({ ...memberView(live, branch, around), ...migrationView(state, branch) })),
-    ...rotationView(state),
+    members: live.branches.map((branch) => memberView(live, branch, around)),
     exit: exitView(live, around.feerates),
     warnings: warningsFor(state, new Set(around.peers.filter((p) => p.connected).map((p) => p.id))).map(warningView),
-    pending: livePending(state, around),
+    pending: livePending(state, publishing),
+    ...problemsOf(publishing),
   };
 };
 
 const warningView = ({ code, urgency, text, deadline }: Warning): JsonObject => ({ code, urgency, text, deadline });
-/** The factory this one's members move to. */
-const rotationView = (state: LiveState): JsonObject => {
-  if (state.role === 'member' || !state.rotation) return {};
-  const { to, attempts, since, failure } = state.rotation;
-  const all = state.live.branches;
-  return {
-    rotation: {
-      to,
-      attempts,
-      since,
-      moved: all.filter((b) => b.heldKey !== undefined).length,
-      members: all.length,
-      ...(failure === undefined ? {} : { problem: failure }),
-    },
-  };
-};
-
-/** How far one member is on its way. */
-const migrationView = (state: LiveState, branch: Branch): JsonObject => {
-  const migration = state.role === 'member' ? state.migration : state.migrations?.[branch.member];
-  if (!migration) return {};
-  return {
-    migration: {
-      to: migration.to,
-      step: migration.step,
-      ...('owed' in migration ? { owed_msat: migration.owed } : {}),
-      ...('problem' in migration ? { problem: migration.problem } : {}),
-    },
-  };
-};
 
 const fundingProblem = (live: Live): JsonObject => {
   const funding = fundingStatus(live);
@@ -223,7 +194,6 @@ const branchName = (live: Live, branch: Branch, status: BranchStatus): string =>
   switch (status.kind) {
     case 'virtual':
     case 'publishing':
-      if (isHandedOver(live, branch)) return 'moved';
       return live.exits[branch.member] === undefined ? 'in_factory' : 'leaving';
     case 'on_chain':
       return 'on_chain';
@@ -258,7 +228,22 @@ const exitView = (live: Live, feerates: Feerates): JsonObject => {
   };
 };
 
-const livePending = (state: LiveState, around: Surroundings): readonly JsonObject[] => {
+/** What keeps a transaction of ours from being confirmed in time. */
+const problemsOf = (publishing: readonly Published[]): JsonObject => {
+  const problems = publishing.flatMap(({ purpose, txid, problem, deadline }) =>
+    problem === undefined ? [] : [{ what: purpose, txid, problem, ...(deadline === undefined ? {} : { deadline }) }],
+  );
+  return problems.length === 0 ? {} : { problems };
+};
+
+const publishedView = ({ since, feerate, child, problem }: Published): JsonObject => ({
+  published_at: since,
+  feerate_perkb: feerate,
+  ...(child ? { child_txid: child.txid, child_fee_msat: child.fee * 1000n } : {}),
+  ...(problem === undefined ? {} : { problem }),
+});
+
+const livePending = (state: LiveState, publishing: readonly Published[]): readonly JsonObject[] => {
   const { live } = state;
   const funding = fundingStatus(live);
   const list: JsonObject[] = [];
@@ -269,16 +254,24 @@ const livePending = (state: LiveState, around: Surroundings): readonly JsonObjec
   if (state.role === 'coordinator' && state.closing) list.push({ what: `close: ${state.closing.progress.step}`, on: 'members' });
   if (state.role === 'member' && state.closing) list.push({ what: `close: ${state.closing.progress.step}`, on: state.coordinator });
   if (live.close && funding.kind === 'confirmed') {
-    list.push({ what: live.close.signature === undefined ? 'close: agreed, not yet signed by all; channels stay frozen' : 'close: unconfirmed', on: 'chain' });
+    const published = publishing.find(({ purpose }) => purpose === 'close');
+    const what = live.close.signature === undefined ? 'close: agreed, not yet signed by all; channels stay frozen' : 'close: unconfirmed';
+    list.push({ what, on: 'chain', ...(published && { txid: published.txid, ...publishedView(published) }) });
   }
   for (const branch of live.branches) {
     if (!live.exits[branch.member]) continue;
     const next = [...exitPath(live, branch), ...purchasePath(live, branch)].find((t) => !live.chain.spends[outpointKey(t.signable.tx.prevout.outpoint)]);
-    if (next) list.push({ what: `exit of client ${branch.member}: ${next.signable.purpose}`, on: 'chain', txid: next.signable.txid, ...around.publishing(next.signable.txid) });
+    if (next) {
+      const published = publishing.find(({ txid }) => txid === next.signable.txid);
+      list.push({ what: `exit of client ${branch.member}: ${next.signable.purpose}`, on: 'chain', txid: next.signable.txid, ...(published && publishedView(published)) });
+    }
     for (const channel of channelsOfBranch(live, branch)) {
       const status = channelStatus(live, branch, channel);
       if (status.kind === 'on_chain') list.push({ what: `channel ${outpointKey(channel.outpoint)}: commitment`, on: 'chain', depth: depthOf(live, status.height) });
     }
   }
+  // What is published without anybody's wish to leave: the root or the distribution, when the time has come.
+  const listed = new Set(list.map((entry) => entry['txid']));
+  for (const published of publishing) if (!listed.has(published.txid)) list.push({ what: published.purpose, on: 'chain', txid: published.txid, ...publishedView(published) });
   return list;
 };

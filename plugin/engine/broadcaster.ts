@@ -2,123 +2,185 @@
  * Publishes our transactions, and pays more for them with a child on the anchor where the built-in fee will not do
  * (architecture 10). Called for the same transaction with every block until it confirms.
  */
-import type { Sat, Txid } from '../../blip/brands.js';
-import { outpointKey } from '../../factory-core/live/paths.js';
-import { buildChild, COIN_INPUT, type Child } from '../../factory-core/cpfp.js';
-import { wantedFeerate, worthBumping } from '../../factory-core/fees.js';
-import type { SignedTx } from '../../factory-core/model.js';
+import type { InstanceId, Sat, Txid } from '../../blip/brands.js';
+import type { VolatileEffect } from '../../factory-core/protocol/effects.js';
 import { signedHex } from '../../factory-core/transactions.js';
-import { CPFP_CHILD_VSIZE, feeFor } from '../../factory-core/sizes.js';
-import { LightningError, type Coin, type Lightning, type Psbt } from '../lightning/lightning.js';
+import type { Lightning } from '../lightning/lightning.js';
 import type { Log } from '../runtime/definition.js';
+import type { BumpRequest, Bumper } from './bumper.js';
 
-interface Attempt {
-  readonly since: number;
-  /** sat per 1,000 vB that the transaction, with its child if it has one, pays. */
-  readonly reached: number;
-  readonly child?: { readonly child: Child; readonly coin: Coin };
-}
+export type Publication = Omit<Extract<VolatileEffect, { kind: 'broadcast' }>, 'kind'> & { readonly instanceId: InstanceId };
 
-export interface Budget {
-  /** What bumping one transaction may cost, in sat. */
-  readonly perTransaction: Sat;
-}
-
-/** What became of the last try, for the status. */
+/** What became of a transaction that is being published, for the status. */
 export interface Published {
+  readonly instanceId: InstanceId;
   readonly txid: Txid;
+  readonly purpose: string;
+  /** Height at which it was first sent. */
   readonly since: number;
+  readonly deadline?: number;
+  /** sat per 1,000 vB that it pays, with its child if it has one. */
   readonly feerate: number;
+  readonly child?: { readonly txid: Txid; readonly fee: Sat };
   readonly problem?: string;
 }
 
+interface Attempt extends Published {
+  /** Height at which it was last asked for. */
+  readonly asked: number;
+  readonly publication: Publication;
+}
+
+const textOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
 export class Broadcaster {
   private readonly attempts = new Map<Txid, Attempt>();
-  private readonly problems = new Map<Txid, string>();
-  /** One at a time: children compete for the wallet's coins. */
-  private queue: Promise<void> = Promise.resolve();
+  /** What goes out as it is waits for nothing but what goes out before it. */
+  private sending: Promise<void> = Promise.resolve();
+  /** Children, one at a time: they compete for the wallet's coins. However long one takes, no transaction waits for it. */
+  private bumping: Promise<void> = Promise.resolve();
+  /** What has its turn there still to come: as it was asked for last. */
+  private readonly toBump = new Map<Txid, BumpRequest>();
+  /** The height of the first block that was settled. What was to be published before it may not have been asked for yet. */
+  private first: number | undefined;
+  /** The height of the block that was settled last. */
+  private settled: number | undefined;
+  /** What is in the two queues. */
+  private waiting = 0;
 
   constructor(
-    private readonly lightning: Lightning,
-    private readonly budget: Budget,
+    private readonly lightning: Pick<Lightning, 'broadcast'>,
+    private readonly bumper: Pick<Bumper, 'bump' | 'settle'>,
     private readonly log: Log,
   ) {}
 
-  publish(tx: SignedTx, height: number, deadline: number | undefined, why: string): void {
-    this.queue = this.queue.then(async () => {
+  publish(publication: Publication, height: number): void {
+    const { tx, instanceId, deadline, why } = publication;
+    const { txid, purpose, fee, vsize } = tx.signable;
+    const known = this.attempts.get(txid);
+    if (!known) this.log('info', `publishing ${purpose} ${txid}: ${why}`);
+    const { since, feerate, child, problem } = known ?? { since: height, feerate: Number((fee * 1000n) / BigInt(vsize)) };
+    this.attempts.set(txid, {
+      instanceId,
+      txid,
+      purpose,
+      since,
+      asked: height,
+      publication,
+      feerate,
+      ...(deadline === undefined ? {} : { deadline }),
+      ...(child ? { child } : {}),
+      ...(problem === undefined ? {} : { problem }),
+    });
+    this.enqueue(publication, height);
+  }
+
+  /**
+   * After all that a block asks for: what nobody asks for any more is over. After a look at the chain without a new block:
+   * what did not go well is tried again, since what stood in its way may be gone long before the next one.
+   */
+  settle(height: number): void {
+    if (height === this.settled && this.waiting === 0) {
+      // By the height it was asked for at: two looks may overlap, and the earlier one end last.
+      for (const { problem, publication, asked } of this.attempts.values()) if (problem !== undefined) this.enqueue(publication, asked);
+    }
+    this.settled = height;
+    this.first ??= height;
+    if (height === this.first) return;
+    for (const [txid, attempt] of this.attempts) if (attempt.asked < height) this.attempts.delete(txid);
+    this.afterSending(async () => {
       try {
-        await this.publishNow(tx, height, deadline, why);
+        await this.bumper.settle(height, new Set(this.attempts.keys()));
       } catch (error) {
-        this.note(tx, error instanceof Error ? error.message : String(error));
+        this.log('unusual', `coins of earlier bumps: ${textOf(error)}`);
       }
     });
   }
 
   /** Nothing is being sent any more. */
-  idle(): Promise<void> {
-    return this.queue;
+  async idle(): Promise<void> {
+    await this.sending;
+    await this.bumping;
   }
 
-  status(txid: Txid): Published | undefined {
-    const attempt = this.attempts.get(txid);
-    const problem = this.problems.get(txid);
-    if (!attempt) return undefined;
-    return { txid, since: attempt.since, feerate: attempt.reached, ...(problem === undefined ? {} : { problem }) };
+  /** Everything of one factory that is being published. */
+  statusOf(instanceId: InstanceId): readonly Published[] {
+    return [...this.attempts.values()].filter((attempt) => attempt.instanceId === instanceId);
   }
 
-  private note(tx: SignedTx, problem: string): void {
-    const { txid } = tx.signable;
-    if (this.problems.get(txid) !== problem) this.log('unusual', `${tx.signable.purpose} ${txid}: ${problem}`);
-    this.problems.set(txid, problem);
+  private enqueue(publication: Publication, height: number): void {
+    const { txid } = publication.tx.signable;
+    this.sending = this.sending.then(this.counted(() => this.noting(txid, () => this.send(publication, height))));
+  }
+  /** Among the children, behind those of all that has been asked for until now. */
+  private afterSending(work: () => Promise<void>): void {
+    this.sending = this.sending.then(() => this.bump(work));
+  }
+  private bump(work: () => Promise<void>): void {
+    this.bumping = this.bumping.then(this.counted(work));
+  }
+  private counted(work: () => Promise<void>): () => Promise<void> {
+    this.waiting += 1;
+    return async () => {
+      try {
+        await work();
+      } finally {
+        this.waiting -= 1;
+      }
+    };
   }
 
-  private async publishNow(tx: SignedTx, height: number, deadline: number | undefined, why: string): Promise<void> {
-    const { signable } = tx;
-    const { txid, vsize, fee, purpose } = signable;
-    const builtIn = Number((fee * 1000n) / BigInt(vsize));
-    const known = this.attempts.get(txid);
-    if (!known) this.log('info', `publishing ${purpose} ${txid}: ${why}`);
-    const attempt: Attempt = known ?? { since: height, reached: builtIn };
-    this.attempts.set(txid, attempt);
-
-    const market = await this.lightning.feerates();
-    const wanted = wantedFeerate(market, height - attempt.since, deadline === undefined ? undefined : deadline - height);
-    const sent = await this.lightning.broadcast(signedHex(tx));
-    if (sent.kind === 'missing_inputs') {
-      this.note(tx, `not accepted: ${sent.reason}`);
-      return;
-    }
-    if (sent.kind === 'rejected') {
-      this.note(tx, `rejected: ${sent.reason}`);
-      return;
-    }
-    this.problems.delete(txid);
-    if (worthBumping(attempt.reached, wanted) && signable.tx.outputs.some((o) => o.role.kind === 'anchor')) {
-      await this.bump(tx, attempt, wanted);
-    }
-  }
-
-  private async bump(tx: SignedTx, attempt: Attempt, feerate: number): Promise<void> {
-    const { signable } = tx;
-    const cost = feeFor(signable.vsize + CPFP_CHILD_VSIZE, feerate) - signable.fee;
-    if (cost > this.budget.perTransaction) {
-      this.note(tx, `its fee is low and bumping to ${feerate} sat/kvB would cost ${cost.toString()} sat, above the budget`);
-      return;
-    }
-    // A replacement spends the coin of the child before it: both can never confirm.
-    const coin = attempt.child?.coin ?? (await this.lightning.reserveCoinForBump(feeFor(signable.vsize + 2 * CPFP_CHILD_VSIZE, feerate)));
+  private async noting(txid: Txid, work: () => Promise<void>): Promise<void> {
     try {
-      const { script: changeScript } = await this.lightning.newPayout();
-      const replaces = attempt.child ? { replaces: { fee: attempt.child.child.fee } } : {};
-      const child = buildChild({ parent: signable, coin, changeScript, feerate, ...replaces });
-      const signed = await this.lightning.signBump(child.psbt as Psbt, [COIN_INPUT]);
-      const sent = await this.lightning.broadcast(signed.rawTx);
-      if (sent.kind !== 'accepted' && sent.kind !== 'known') throw new LightningError('rejected', `its child was not accepted: ${sent.reason}`, child.txid);
-      this.attempts.set(signable.txid, { ...attempt, reached: feerate, child: { child, coin } });
-      this.log('info', `bumped ${signable.purpose} ${signable.txid} to ${feerate} sat/kvB with ${signed.txid}, spending ${outpointKey(coin.outpoint)}`);
+      await work();
     } catch (error) {
-      if (!attempt.child) await this.lightning.releaseCoins([coin.outpoint]);
-      throw error;
+      this.note(txid, textOf(error));
     }
+  }
+
+  private update(txid: Txid, { problem, ...result }: Partial<Published>): void {
+    const attempt = this.attempts.get(txid);
+    if (!attempt) return;
+    const { problem: before, ...rest } = attempt;
+    if (problem !== undefined && problem !== before) this.log('unusual', `${attempt.purpose} ${txid}: ${problem}`);
+    this.attempts.set(txid, { ...rest, ...result, ...(problem === undefined ? {} : { problem }) });
+  }
+
+  private note(txid: Txid, problem: string): void {
+    this.update(txid, { problem });
+  }
+
+  private async send({ tx, instanceId, deadline, exit }: Publication, height: number): Promise<void> {
+    const { txid, purpose, tx: body } = tx.signable;
+    const sent = await this.lightning.broadcast(signedHex(tx));
+    if (sent.kind === 'missing_inputs' || sent.kind === 'rejected') {
+      this.note(txid, `${sent.kind === 'rejected' ? 'rejected' : 'not accepted'}: ${sent.reason}`);
+      return;
+    }
+    const refused = sent.kind === 'low_fee' ? `refused: ${sent.reason}` : undefined;
+    if (!body.outputs.some((output) => output.role.kind === 'anchor')) {
+      this.update(txid, refused === undefined ? {} : { problem: refused });
+      return;
+    }
+    this.toBump.set(txid, {
+      instanceId,
+      account: `${instanceId} ${exit ? `client ${exit.member}` : purpose}`,
+      left: exit?.left ?? 1,
+      tx,
+      height,
+      waited: height - (this.attempts.get(txid)?.since ?? height),
+      ...(deadline === undefined ? {} : { deadline }),
+      ...(refused === undefined ? {} : { refused }),
+    });
+    this.bump(() => this.noting(txid, () => this.raise(txid)));
+  }
+
+  private async raise(txid: Txid): Promise<void> {
+    const request = this.toBump.get(txid);
+    this.toBump.delete(txid);
+    // Its turn has been already, or it is over.
+    if (!request || !this.attempts.has(txid)) return;
+    const { reached, child, problem } = await this.bumper.bump(request);
+    this.update(txid, { feerate: reached, ...(child ? { child: { txid: child.txid, fee: child.fee } } : {}), ...(problem === undefined ? {} : { problem }) });
   }
 }

@@ -9,7 +9,6 @@ import type { Messenger } from './messenger.js';
 import type { Outcome } from './outbox.js';
 import { arm, audit, closeChannel, discardChannels, drain, openComplete, openStart, retireChannel } from './perform-channels.js';
 import { dropPurchase, payFee } from './perform-purchase.js';
-import { awaitNext, awaitOwed, moveBalance, payOwed } from './perform-migration.js';
 import { sweepStock } from './perform-sweep.js';
 import { prepareFunding, releaseFunding, selectCoins, sendFunding } from './perform-funding.js';
 
@@ -18,7 +17,6 @@ export interface PerformerParts {
   readonly messenger: Messenger;
   readonly broadcaster: Broadcaster;
   readonly log: Log;
-  readonly random: (bytes: number) => Uint8Array;
   readonly height: () => number;
   readonly factory: (instanceId: InstanceId) => Factory | undefined;
   /** False: it could not be stored, and has not happened. */
@@ -70,15 +68,6 @@ export class Performer {
         return dropPurchase(lightning, effect, log);
       case 'retire_channel':
         return retireChannel(lightning, effect, signal);
-      case 'await_next':
-        return awaitNext(this.parts, instanceId, effect, signal);
-      case 'move_balance':
-      case 'settle_balance':
-        return moveBalance(this.parts, instanceId, effect, signal);
-      case 'await_owed':
-        return awaitOwed(this.parts, instanceId, effect, signal);
-      case 'pay_owed':
-        return payOwed(this.parts, effect, signal);
     }
   }
 
@@ -93,7 +82,7 @@ export class Performer {
         this.wake(instanceId, effect.name, effect.seconds * 1000);
         return;
       case 'broadcast':
-        broadcaster.publish(effect.tx, this.parts.height(), effect.deadline, effect.why);
+        broadcaster.publish({ ...effect, instanceId }, this.parts.height());
         return;
       case 'sweep_stock':
         this.run(instanceId, effect.kind, () => sweepStock(lightning, factory.signer, effect, log));

@@ -5,7 +5,7 @@
  */
 import type { InstanceId, NodeId } from '../../blip/brands.js';
 import type { CoordinatorLive } from '../../factory-core/coordinator/state.js';
-import { PATIENCE_BLOCKS, wantedFeerate } from '../../factory-core/fees.js';
+import { PATIENCE_BLOCKS, targetFeerate } from '../../factory-core/fees.js';
 import { branchStatus, fundingStatus } from '../../factory-core/live/custody.js';
 import { calendarOf, closeDelay, closeDue, REPEAT_AFTER, type CloseAttempts } from '../../factory-core/live/deadlines.js';
 import { warningsOf, type Warning } from '../../factory-core/live/warnings.js';
@@ -35,14 +35,13 @@ export interface FactoryWarning extends Warning {
 
 const NEVER: CloseAttempts = { made: 0 };
 
-/** The other ends of a factory's branches that are not there, and are needed: nobody is whose key is here. */
+/** The other ends of a factory's branches that are not there. */
 export const awayFrom = (state: LiveFactory, connected: ReadonlySet<NodeId>): readonly NodeId[] => [
-  ...new Set(state.live.branches.filter((b) => b.heldKey === undefined).map((b) => b.peer).filter((peer) => !connected.has(peer))),
+  ...new Set(state.live.branches.map((b) => b.peer).filter((peer) => !connected.has(peer))),
 ];
 
 /** The same for the log and for `factory-status`. */
 export const warningsFor = (state: LiveFactory, connected: ReadonlySet<NodeId>): readonly Warning[] => {
-  if (state.live.handedOver) return [];
   const closeFailure = state.role === 'coordinator' ? state.closeFailure : undefined;
   return warningsOf(state.live, state.role, { away: awayFrom(state, connected), ...(closeFailure === undefined ? {} : { closeFailure }) });
 };
@@ -94,7 +93,7 @@ export class Watchdog {
     if (!autoClose || paused() !== undefined || !closeDue(spec, chain.tip, attempts, live.close !== undefined)) return;
     if (!canClose(state) || awayFrom(state, connected).length > 0) return;
     const market = await lightning.feerates();
-    const feerate = Math.max(market.floor, wantedFeerate(market, PATIENCE_BLOCKS, calendarOf(spec).guard - chain.tip));
+    const feerate = Math.max(market.floor, targetFeerate(market, PATIENCE_BLOCKS, calendarOf(spec).guard - chain.tip));
     const made = attempts.made + 1;
     this.attempts.set(instanceId, { made, last: chain.tip });
     log('info', `factory ${instanceId}: closing it, attempt ${String(made)}; another one in ${String(closeDelay(made))} blocks if it fails`);

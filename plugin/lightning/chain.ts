@@ -22,6 +22,8 @@ const readTip = async (rpc: Rpc): Promise<Tip> => {
 
 const KNOWN = /already in block chain|already in utxo set|outputs already in utxo|txn-already-known|txn-already-in-mempool|txn-same-nonwitness-data-in-mempool/i;
 const MISSING = /bad-txns-inputs-missingorspent|missing[- ]?inputs/i;
+/** Below the minimum (static or the mempool's own), or not enough to take another transaction's place (BIP 125). */
+const LOW_FEE = /mempool min fee not met|min relay fee not met|insufficient fee|rejecting replacement|mempool full/i;
 const UNREACHABLE = /could not connect|timeout on transient error|couldn't connect|verifying blocks|loading|rewinding|error code: -28|work queue depth exceeded|server in warmup|authorization failed/i;
 
 /** What bitcoin-cli printed, on one line. */
@@ -36,7 +38,7 @@ export const classifyBroadcast = (success: boolean, text: string): BroadcastResu
   if (success) return { kind: 'accepted' };
   if (MISSING.test(text)) return { kind: 'missing_inputs', reason: reasonOf(text) };
   if (UNREACHABLE.test(text)) throw new LightningError('unavailable', `bitcoind cannot be asked: ${reasonOf(text)}`, 'sendrawtransaction');
-  return { kind: 'rejected', reason: reasonOf(text) };
+  return { kind: LOW_FEE.test(text) ? 'low_fee' : 'rejected', reason: reasonOf(text) };
 };
 
 export const broadcastRaw = async (rpc: Rpc, tx: Hex): Promise<BroadcastResult> => {

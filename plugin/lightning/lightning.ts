@@ -10,12 +10,12 @@ import type {
   Msat,
   NodeId,
   Outpoint,
+  PaymentHash,
   Sat,
   Script,
   Txid,
 } from '../../blip/brands.js';
 import type { Signable } from '../../factory-core/model.js';
-import type { PaymentApi } from './payments-api.js';
 
 /** A PSBT as the RPC takes and gives it: base64. */
 export type Psbt = Brand<string, 'Psbt'>;
@@ -193,9 +193,12 @@ export interface WalletApi {
    * `rejected` when bitcoind refuses it, `unavailable` when it cannot be asked.
    */
   broadcastFunding(psbt: Psbt): Promise<Txid>;
-  /** Picks one confirmed coin of at least `amount` (the smallest that will do) and reserves it for a CPFP child. */
-  reserveCoinForBump(amount: Sat): Promise<Coin>;
-  /** Gives back coins reserved by `reserveCoinForBump`. Idempotent. */
+  /**
+   * Keeps a coin from other uses for 72 blocks. `conflict` when it is reserved already, unless it was ours (`again`): then for
+   * 72 blocks more.
+   */
+  reserveCoin(coin: Coin, again?: boolean): Promise<void>;
+  /** Gives back coins reserved by `reserveCoin`. Idempotent. */
   releaseCoins(coins: readonly Outpoint[]): Promise<void>;
   /**
    * Signs the inputs at `indexes` (coins of the wallet) and puts the raw transaction together; every other input gets an
@@ -254,25 +257,11 @@ export interface Channel {
   readonly theirReserve: Msat;
   readonly spendable: Msat;
   readonly receivable: Msat;
-  /** What has gone from us to the peer over it, in all. */
-  readonly sentInAll: Msat;
   /** Short channel ids as text, `1x2x3`. `localAlias` is how our own commands name this channel, `remoteAlias` how the peer's do. */
   readonly shortChannelId?: string;
   readonly localAlias?: string;
   readonly remoteAlias?: string;
   readonly htlcs: readonly Htlc[];
-  /** Our conditions for what we forward into this channel (our channel_update). */
-  readonly localUpdate?: ChannelUpdate;
-  /** The peer's, for what it forwards to us. */
-  readonly remoteUpdate?: ChannelUpdate;
-}
-
-export interface ChannelUpdate {
-  readonly feeBase: Msat;
-  readonly feePpm: number;
-  readonly cltvDelta: number;
-  readonly htlcMin: Msat;
-  readonly htlcMax: Msat;
 }
 
 export interface ChannelFilter {
@@ -351,6 +340,8 @@ export type BroadcastResult =
   | { readonly kind: 'known' }
   /** An input is unknown or spent: publish the parent first, or somebody else spent it. */
   | { readonly kind: 'missing_inputs'; readonly reason: string }
+  /** It pays less than the mempool wants now, or less than what is in its place there. */
+  | { readonly kind: 'low_fee'; readonly reason: string }
   | { readonly kind: 'rejected'; readonly reason: string };
 
 export interface Tip {
@@ -384,6 +375,28 @@ export interface ChainApi {
   /** undefined: no such block (yet). */
   rawBlock(height: number): Promise<Block | undefined>;
   feerates(): Promise<Feerates>;
+}
+
+// --- payments -------------------------------------------------------------------------------------------------------
+
+export interface HtlcRequest {
+  readonly peer: NodeId;
+  /** Short channel id or alias of a channel with it, as our commands name it. */
+  readonly channel: string;
+  readonly amount: Msat;
+  readonly paymentHash: PaymentHash;
+  /** It expires so many blocks after the next one. */
+  readonly blocks: number;
+}
+
+export interface PaymentApi {
+  /** Of what this node has sent with this hash (`listsendpays`). */
+  paymentStatus(paymentHash: PaymentHash): Promise<'none' | 'pending' | 'complete' | 'failed'>;
+  /**
+   * One HTLC to a peer, for a hash that no invoice of its knows (`sendpay` of one hop). Resolves when it is on its way. `rejected` when
+   * the channel cannot take it, or this node has settled one with this hash.
+   */
+  sendHtlc(request: HtlcRequest): Promise<void>;
 }
 
 export interface Lightning extends NodeApi, WalletApi, ChannelApi, ChainApi, PaymentApi {}

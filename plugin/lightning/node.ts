@@ -30,15 +30,22 @@ const readPeer = (peer: Reply): Peer => {
 const readPeers = async (rpc: Rpc, id?: NodeId): Promise<readonly Peer[]> =>
   reply('listpeers', await rpc.call('listpeers', id === undefined ? {} : { id })).objs('peers').map(readPeer);
 
+/** `host`, `host:port`, `[IPv6]` or `[IPv6]:port`, as bitcoin-cli takes it; an IPv6 address without brackets has no port. */
+const hostAndPort = (text: string): { readonly host: string; readonly port?: number } => {
+  const [, bracketed, plain, port] = /^(?:\[([^\]]+)\]|([^:]+))(?::([0-9]{1,5}))?$/.exec(text) ?? [];
+  return { host: bracketed ?? plain ?? text, ...(port === undefined ? {} : { port: Number(port) }) };
+};
+
 /** bitcoind as bcli's options have it; what they leave out is bitcoind's default, or in its own configuration file. */
 const readBackend = (configs: Reply, network: string): ChainBackendConfig => {
   const text = (name: string): string | undefined => configs.optObj(name)?.optStr('value_str');
   const user = text('bitcoin-rpcuser');
   const password = text('bitcoin-rpcpassword');
   const dataDir = text('bitcoin-datadir');
+  const { host, port } = hostAndPort(text('bitcoin-rpcconnect') ?? '127.0.0.1');
   return {
-    host: text('bitcoin-rpcconnect') ?? '127.0.0.1',
-    port: configs.optObj('bitcoin-rpcport')?.optInt('value_int') ?? networkOf(network).rpcPort,
+    host,
+    port: configs.optObj('bitcoin-rpcport')?.optInt('value_int') ?? port ?? networkOf(network).rpcPort,
     ...(user === undefined ? {} : { user }),
     ...(password === undefined ? {} : { password }),
     ...(dataDir === undefined ? {} : { dataDir }),

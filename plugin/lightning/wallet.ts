@@ -13,8 +13,6 @@ import { rawTransaction, readPsbt, type PsbtView } from './psbt.js';
 
 const keyOf = ({ txid: id, vout }: Outpoint): string => `${id}:${vout}`;
 const P2SH = /^a914/;
-/** What a CPFP child can spend (`factory-core/cpfp.ts`): P2WPKH and P2TR. */
-const BUMPABLE = /^(?:0014[0-9a-f]{40}|5120[0-9a-f]{64})$/;
 
 interface WalletOutput {
   readonly coin: Coin;
@@ -140,21 +138,13 @@ const broadcastFunding = async (rpc: Rpc, psbt: Psbt): Promise<Txid> => {
   return view.txid;
 };
 
-const reserveOne = async (rpc: Rpc, coin: Coin): Promise<boolean> => {
+const reserveCoin = async (rpc: Rpc, coin: Coin, again: boolean): Promise<void> => {
   try {
-    await rpc.call('reserveinputs', { psbt: coinsPsbt([coin]), exclusive: true });
-    return true;
+    await rpc.call('reserveinputs', { psbt: coinsPsbt([coin]), exclusive: !again });
   } catch (error) {
-    if (isRpcError(error, RPC.INVALID_PARAMS)) return false; // taken since we looked
+    if (isRpcError(error, RPC.INVALID_PARAMS)) throw new LightningError('conflict', `reserveinputs: ${error.message}`, keyOf(coin.outpoint), { rpcCode: error.code, cause: error });
     throw error;
   }
-};
-
-const reserveCoinForBump = async (rpc: Rpc, amount: Sat): Promise<Coin> => {
-  const coins = (await readCoins(rpc)).filter((coin) => BUMPABLE.test(coin.script));
-  for (const coin of coins.filter((candidate) => candidate.amount >= amount).reverse()) if (await reserveOne(rpc, coin)) return coin;
-  const missing = sat(amount - (coins[0]?.amount ?? 0n) > 0n ? amount - (coins[0]?.amount ?? 0n) : 0n);
-  throw new LightningError('insufficient_funds', `no confirmed coin of ${amount} sat is free`, 'reserveCoinForBump', { missing });
 };
 
 const readEmergencyReserve = async (rpc: Rpc): Promise<Sat> => {
@@ -183,7 +173,7 @@ export const walletApi = (rpc: Rpc): WalletApi => ({
   },
   signFunding: (psbt) => signPsbt(rpc, psbt),
   broadcastFunding: (psbt) => broadcastFunding(rpc, psbt),
-  reserveCoinForBump: (amount) => reserveCoinForBump(rpc, amount),
+  reserveCoin: (coin, again = false) => reserveCoin(rpc, coin, again),
   releaseCoins: (coins) => unreserve(rpc, coins),
   signBump: async (psbt, indexes) => rawTransaction(await signPsbt(rpc, psbt, indexes), indexes),
 });

@@ -27,14 +27,14 @@ const channel = (member: number, over: Partial<Channel> = {}): Channel => ({
   theirReserve: msat(0n),
   spendable: msat(0n),
   receivable: msat(0n),
-  sentInAll: msat(0n),
   htlcs: [],
   ...over,
 });
 const htlc = (over: Partial<Htlc>): Htlc => ({ direction: 'out', id: 0n, amount: msat(5n), expiry: 0, paymentHash: '00' as Htlc['paymentHash'], state: 'SENT_ADD_ACK_REVOCATION', ...over });
 
+type Asked = Extract<Event, { type: 'exit_requested' }>;
 /** What the guardian asks for. */
-const asked = async (role: 'coordinator' | 'member', live: Live, channels: readonly Channel[]): Promise<readonly number[]> => {
+const requests = async (role: 'coordinator' | 'member', live: Live, channels: readonly Channel[]): Promise<readonly Asked[]> => {
   // As much of a live state as the guardian looks at.
   const state = { role, phase: 'live', live } as unknown as FactoryState;
   const factory = { instanceId: live.spec.instanceId, state } as Factory;
@@ -44,8 +44,9 @@ const asked = async (role: 'coordinator' | 'member', live: Live, channels: reado
     lightning: { channels: () => Promise.resolve(channels) },
     log: () => undefined,
   });
-  return events.flatMap((e) => (e.type === 'exit_requested' ? e.members : []));
+  return events.flatMap((e) => (e.type === 'exit_requested' ? [e] : []));
 };
+const asked = async (...args: Parameters<typeof requests>): Promise<readonly number[]> => (await requests(...args)).flatMap(({ members }) => members);
 
 const lsp = liveFactory('coordinator', OPTIONS);
 const client = liveFactory('member', OPTIONS);
@@ -74,6 +75,27 @@ describe('an HTLC near its limit', () => {
   test('one that may simply be failed costs nothing', async () => {
     const waiting = htlc({ direction: 'in', state: 'RCVD_ADD_ACK_REVOCATION', expiry: tip + 1 });
     expect(await asked('member', client, [channel(0, { htlcs: [waiting] })])).toEqual([]);
+  });
+});
+
+describe('by when a channel must be on chain', () => {
+  const near = htlc({ expiry: tip + 20 });
+  const leaving = (by?: number): Live => ({ ...lsp, exits: { 1: { since: tip, ...(by === undefined ? {} : { by }) } } });
+
+  test('is said with the wish to leave: half of the margin before the first HTLC that matters expires', async () => {
+    const harmless = htlc({ direction: 'in', state: 'RCVD_ADD_ACK_REVOCATION', expiry: tip + 3 });
+    const channels = [channel(0, { htlcs: [near] }), channel(1, { htlcs: [htlc({ expiry: tip + 19 }), near, harmless] }), channel(2, { htlcs: [near] })];
+    expect(await requests('coordinator', lsp, channels)).toEqual([
+      { type: 'exit_requested', members: [0, 2], by: tip + 11 },
+      { type: 'exit_requested', members: [1], by: tip + 10 },
+    ]);
+    expect(await requests('coordinator', lsp, [channel(0, { state: 'AWAITING_UNILATERAL' })])).toEqual([{ type: 'exit_requested', members: [0] }]);
+  });
+  test('is said later, if an exit that is on its way gets one, or an earlier one', async () => {
+    const channels = [channel(1, { htlcs: [near] })];
+    expect(await requests('coordinator', leaving(), channels)).toEqual([{ type: 'exit_requested', members: [1], by: tip + 11 }]);
+    expect(await requests('coordinator', leaving(tip + 12), channels)).toHaveLength(1);
+    expect(await requests('coordinator', leaving(tip + 11), channels)).toEqual([]);
   });
 });
 

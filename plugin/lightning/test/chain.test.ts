@@ -21,10 +21,11 @@ describe('what bitcoind thinks of a transaction', () => {
     [false, printed(-26, 'txn-already-known'), 'known'],
     [false, printed(-25, 'bad-txns-inputs-missingorspent'), 'missing_inputs'],
     [false, printed(-25, 'Missing inputs'), 'missing_inputs'],
-    [false, printed(-26, 'min relay fee not met, 0 < 153'), 'rejected'],
+    [false, printed(-26, 'min relay fee not met, 0 < 153'), 'low_fee'],
+    [false, printed(-26, 'mempool min fee not met, 334 < 1670'), 'low_fee'],
     [false, printed(-26, 'non-final'), 'rejected'],
     [false, printed(-26, 'txn-mempool-conflict'), 'rejected'],
-    [false, printed(-26, 'insufficient fee, rejecting replacement ab; new feerate 0.00002 BTC/kvB <= old feerate 0.00003 BTC/kvB'), 'rejected'],
+    [false, printed(-26, 'insufficient fee, rejecting replacement ab; new feerate 0.00002 BTC/kvB <= old feerate 0.00003 BTC/kvB'), 'low_fee'],
     [false, printed(-26, 'TRUC-violation, version=3 tx ab (wtxid=cd) cannot spend from non-version=3 tx ef (wtxid=01)'), 'rejected'],
     [false, printed(-22, 'TX decode failed. Make sure the tx has at least one input.'), 'rejected'],
   ])('%s %j: %s', (success, text, kind) => {

@@ -67,6 +67,14 @@ describe('configuration', () => {
     };
     expect(await createLightning(new FakeRpc(configs(set))).config()).toMatchObject({ chainBackend: { host: 'btc', port: 1, user: 'u', password: 'p', dataDir: '/b' }, wallet: 'postgres://x' });
   });
+  test.each([
+    ['btc:8000', 'btc', 8_000],
+    ['[::1]:8000', '::1', 8_000],
+    ['[::1]', '::1', 18_443],
+    ['::1', '::1', 18_443],
+  ])('an address with its port: %s', async (text, host, port) => {
+    expect((await createLightning(new FakeRpc(configs({ 'bitcoin-rpcconnect': { value_str: text } }))).config()).chainBackend).toEqual({ host, port });
+  });
 });
 
 test('a secret has 32 bytes', async () => {

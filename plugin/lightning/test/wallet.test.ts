@@ -172,20 +172,15 @@ describe('signing and sending', () => {
 });
 
 describe('a coin for bumping', () => {
-  const listfunds = funds(output(coin('01', 50_000n)), output(coin('02', 5_000n)), output(coin('03', 9_000n)), output(coin('04', 7_000n, script(`0020${'00'.repeat(32)}`))));
-
-  test('is the smallest that will do, of a kind a child can spend', async () => {
-    const rpc = new FakeRpc({ listfunds, reserveinputs: { reservations: [] } });
-    expect(await createLightning(rpc).reserveCoinForBump(sat(6_000n))).toMatchObject({ outpoint: { txid: id('03') } });
-    expect(rpc.of('reserveinputs')[0]).toMatchObject({ exclusive: true });
+  test('is reserved for nobody else, and again when it is ours already', async () => {
+    const rpc = new FakeRpc({ reserveinputs: { reservations: [] } });
+    await createLightning(rpc).reserveCoin(coin('01', 50_000n));
+    await createLightning(rpc).reserveCoin(coin('01', 50_000n), true);
+    expect(rpc.of('reserveinputs').map(({ exclusive }) => exclusive)).toEqual([true, false]);
   });
-  test('is the next one when somebody was faster', async () => {
-    const rpc = new FakeRpc({ listfunds, reserveinputs: [rpcError('reserveinputs', -32602, 'already reserved'), { reservations: [] }] });
-    expect(await createLightning(rpc).reserveCoinForBump(sat(6_000n))).toMatchObject({ outpoint: { txid: id('01') } });
-  });
-  test('is missing', async () => {
-    await expect(createLightning(new FakeRpc({ listfunds })).reserveCoinForBump(sat(60_000n))).rejects.toMatchObject({ code: 'insufficient_funds', details: { missing: 10_000n } });
-    await expect(createLightning(new FakeRpc({ listfunds: funds() })).reserveCoinForBump(sat(6n))).rejects.toMatchObject({ code: 'insufficient_funds', details: { missing: 6n } });
+  test('is another’s when somebody was faster', async () => {
+    const rpc = new FakeRpc({ reserveinputs: rpcError('reserveinputs', -32602, 'already reserved') });
+    await expect(createLightning(rpc).reserveCoin(coin('01', 50_000n))).rejects.toMatchObject({ code: 'conflict', culprit: `${id('01')}:0` });
   });
   test('signed, the anchor keeps its empty witness', async () => {
     const anchor = { outpoint: { txid: id('09'), vout: 2 }, sequence: 0xfffffffd, prevout: { amount: sat(240n), script: script('51024e73') } };

@@ -48,6 +48,9 @@ const nonceKey = (state: MemberLive, { attempt }: Buying): string => `${state.in
 const timerName = (attempt: number, what: string): string => `purchase/${String(attempt)}/${what}`;
 /** Seconds the coordinator has for an answer, and for opening the channel. */
 const PATIENCE = 120;
+/** Seconds until a fee that is owed, and could not be sent, is tried again. */
+const FEE_PAUSE = 5;
+const FEE_AGAIN = 'fee';
 
 /** Under way, and not a thing of the past. */
 const isOpen = ({ progress }: Buying): boolean => progress.step !== 'stored';
@@ -121,9 +124,14 @@ export const onPurchase = (state: MemberLive, event: Event, env: MemberEnv): Ste
       return current?.attempt === event.attempt && current.progress.step === 'paying' ? sign(state, current, current.progress, env) : step(state);
     case 'fee_failed':
       if (current?.attempt !== event.attempt) return step(state);
-      if (current.progress.step !== 'paying') return step(state, [{ kind: 'log', level: 'unusual', text: `the fee of purchase ${String(event.attempt)}: ${event.reason}` }]);
+      // What is signed is paid for: a channel that is just coming back can send in a moment.
+      if (current.progress.step !== 'paying') {
+        const again: Effect = { kind: 'timer', name: timerName(event.attempt, FEE_AGAIN), seconds: FEE_PAUSE };
+        return step(state, [{ kind: 'log', level: 'debug', text: `the fee of purchase ${String(event.attempt)}: ${event.reason}` }, again]);
+      }
       return giveUp(state, AbortCode.Cancelled, `the fee could not be paid: ${event.reason}`, env);
     case 'timeout':
+      if (current && isBound(current) && event.name === timerName(current.attempt, FEE_AGAIN)) return step(state, payFee(state, current));
       if (!current || event.name !== timerName(current.attempt, current.progress.step)) return step(state);
       return giveUp(state, AbortCode.Cancelled, `the coordinator did not answer in time (${current.progress.step})`, env);
     case 'peer_connected':

@@ -316,6 +316,26 @@ describe('trouble', () => {
     expect(paid(world)).toBe(PRICE);
     world.oracle.concluded();
   });
+  test('a fee that cannot be sent when it is asked for again is tried once more, without a block', () => {
+    const world = activeWorld();
+    world.tamper = (_host, _to, envelope) => (envelope.message.type === 'purchase_partial' ? [] : [envelope]);
+    buy(world);
+    world.settle();
+    expect(standing(world)).toBe('0 signed / 0 signing');
+    const channel = world.channelOf(world.member(0))!;
+    channel.htlc = undefined;
+    channel.balance = 0n;
+    world.command(world.coordinator, { type: 'fee_lost', paymentHash: sellingOf(coordinatorLive(world), 0).sale!.paymentHash });
+    world.coordinator.heldFees.clear();
+    world.tamper = undefined;
+    world.disconnect(world.member(0));
+    world.settle();
+    expect(standing(world)).toBe('0 signed / 0 signing');
+    channel.balance = 50_000_000n;
+    world.quiet();
+    expect(standing(world)).toBe(BOUGHT);
+    expect(paid(world)).toBe(PRICE);
+  });
   test('an HTLC is held only while there is time', () => {
     expect(mayHold(1_000, 969, 30)).toBe(true);
     expect(mayHold(1_000, 970, 30)).toBe(false);

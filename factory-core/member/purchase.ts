@@ -48,8 +48,9 @@ const nonceKey = (state: MemberLive, { attempt }: Buying): string => `${state.in
 const timerName = (attempt: number, what: string): string => `purchase/${String(attempt)}/${what}`;
 /** Seconds the coordinator has for an answer, and for opening the channel. */
 const PATIENCE = 120;
-/** Seconds until a fee that is owed, and could not be sent, is tried again. */
+/** Seconds until a fee that is owed, and could not be sent, is tried again: twice as many each time, then not until the coordinator asks. */
 const FEE_PAUSE = 5;
+const FEE_TRIES = 6;
 const FEE_AGAIN = 'fee';
 
 /** Under way, and not a thing of the past. */
@@ -125,10 +126,7 @@ export const onPurchase = (state: MemberLive, event: Event, env: MemberEnv): Ste
     case 'fee_failed':
       if (current?.attempt !== event.attempt) return step(state);
       // What is signed is paid for: a channel that is just coming back can send in a moment.
-      if (current.progress.step !== 'paying') {
-        const again: Effect = { kind: 'timer', name: timerName(event.attempt, FEE_AGAIN), seconds: FEE_PAUSE };
-        return step(state, [{ kind: 'log', level: 'debug', text: `the fee of purchase ${String(event.attempt)}: ${event.reason}` }, again]);
-      }
+      if (current.progress.step !== 'paying') return feeAgain(state, current, event.reason);
       return giveUp(state, AbortCode.Cancelled, `the fee could not be paid: ${event.reason}`, env);
     case 'timeout':
       if (current && isBound(current) && event.name === timerName(current.attempt, FEE_AGAIN)) return step(state, payFee(state, current));
@@ -271,9 +269,7 @@ const onOpened = (
       if (progress.channelScript !== channelScript || progress.channelId !== channelId) return step(state);
       if (progress.step !== 'signed') return step(at(state, current, { ...progress, theirs }));
       // Asked again: it may have lost the HTLC as well as our answer. Another nonce: the same transaction anew.
-      const fee = payFee(state, current);
-      if (progress.theirs === theirs) return step(state, [...fee, ...lastAnswer(state)]);
-      return andThen(step(state, fee), (s) => sign(s, current, { channelScript, channelId, theirs }, env));
+      return andThen(feeAsked(state, current), (s) => (progress.theirs === theirs ? step(s, lastAnswer(s)) : sign(s, present(purchasingOf(s).current), { channelScript, channelId, theirs }, env)));
     }
   }
 };
@@ -292,9 +288,25 @@ const onAudited = (state: MemberLive, event: Extract<Event, { type: 'audited' }>
   return step(next, payFee(next, current));
 };
 
-/** Before the signature: a fee that cannot be paid ends the purchase, and the stock is as it was. Not while balances are being told. */
+const feeAgain = (state: MemberLive, current: Buying, reason: string): Step<MemberLive> => {
+  const { attempt, feeFailures = 0 } = current;
+  const next = with_(state, { current: { ...current, feeFailures: feeFailures + 1 } });
+  const log: Effect = { kind: 'log', level: 'debug', text: `the fee of purchase ${String(attempt)}: ${reason}` };
+  const again: Effect = { kind: 'timer', name: timerName(attempt, FEE_AGAIN), seconds: FEE_PAUSE * 2 ** feeFailures };
+  return step(next, feeFailures < FEE_TRIES ? [log, again] : [log]);
+};
+/** The coordinator has asked: as if it were for the first time. */
+const feeAsked = (state: MemberLive, current: Buying): Step<MemberLive> => {
+  const first: Buying = { ...current, feeFailures: 0 };
+  return step(with_(state, { current: first }), payFee(state, first));
+};
+
+/**
+ * Before the signature: a fee that cannot be paid ends the purchase, and the stock is as it was. Not while balances are being told
+ * for a close, nor after they were signed: it would be lost on top of what the close pays out (architecture 12.10).
+ */
 const payFee = (state: MemberLive, { attempt, fee, preimage }: Buying): Effect[] => {
-  if (fee === 0n || isClosing(state)) return [];
+  if (fee === 0n || isClosing(state) || state.live.close) return [];
   const deepest = earlyWarningOf(state.live.spec, branchOf(state).purchases.length + 1);
   return [{ kind: 'pay_fee', attempt, peer: state.coordinator, amount: fee, paymentHash: hashOf(preimage), blocks: deepest + FEE_LOCK }];
 };
@@ -322,7 +334,7 @@ const sign = (state: MemberLive, current: Buying, { channelScript, channelId, th
 const onSignature = (state: MemberLive, current: Buying, signature: SchnorrSignature, env: MemberEnv): Step<MemberLive> => {
   const { progress } = current;
   // It has not seen our preimage, or not the HTLC that it settles.
-  if (progress.step === 'stored') return step(state, [...payFee(state, current), ...lastAnswer(state)]);
+  if (progress.step === 'stored') return andThen(feeAsked(state, current), (s) => step(s, lastAnswer(s)));
   if (progress.step !== 'signed') return step(state);
   const { channelScript, channelId } = progress;
   if (!verifyFinal(purchaseTx(state, current, channelScript), signature)) {

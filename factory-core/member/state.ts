@@ -109,6 +109,8 @@ export interface Buying {
   readonly progress: BuyingProgress;
   /** Of the operator's command, if it was one. */
   readonly requestId?: string;
+  /** How often its fee could not be sent since the coordinator last asked. */
+  readonly feeFailures?: number;
 }
 
 /** This member's purchases. */

@@ -87,10 +87,10 @@ const allowed = (ctx: Context, { factory_id: id, amount }: Params): Member => {
 const resumed = (ctx: Context, { factory_id: id, request_id: requestId }: Params): JsonObject | number | undefined => {
   if (requestId === undefined) return undefined;
   const { state } = memberOf(ctx, id);
-  const bought = boughtFor(branchOf(state), requestId);
-  if (bought) return purchaseView(state.live, branchOf(state), bought);
   const { current } = purchasingOf(state);
-  return current?.requestId === requestId ? current.attempt : undefined;
+  if (current?.requestId === requestId) return current.attempt;
+  const bought = boughtFor(branchOf(state), requestId);
+  return bought && purchaseView(state.live, branchOf(state), bought);
 };
 
 /** The number of what has begun, or what a dry run comes to. */
@@ -156,7 +156,7 @@ const finished = async (ctx: Context, id: InstanceId, attempt: number, command: 
 const settled = async (ctx: Context, hash: ReturnType<typeof hashOf>, signal: AbortSignal): Promise<boolean> => {
   const deadline = Date.now() + SETTLE_MS;
   while (Date.now() < deadline && !signal.aborted) {
-    if ((await ctx.lightning.paymentStatus(hash)) === 'complete') return true;
+    if ((await ctx.lightning.paymentTries(hash)).some(({ status }) => status === 'complete')) return true;
     await pause(50);
   }
   return false;

@@ -29,6 +29,9 @@ export const liveOf = (state: FactoryState): Live | undefined => (state.phase ==
 /** Whether a cooperative close is under way (and channels are therefore frozen). */
 export const isClosing = (state: FactoryState): boolean => state.phase === 'live' && state.closing !== undefined;
 
+/** Balances may have been told for a close, or are signed in one: what is paid now would not count (architecture 12.10). */
+export const balancesTold = (state: FactoryState): boolean => isClosing(state) || (state.phase === 'live' && state.live.close !== undefined);
+
 /** The close attempt under way, if any. */
 export const closeAttempt = (state: FactoryState): number | undefined => (state.phase === 'live' ? state.closing?.attempt : undefined);
 

@@ -1,10 +1,10 @@
 /** Which code performs which effect. */
-import type { InstanceId } from '../../blip/brands.js';
+import type { InstanceId, PaymentHash } from '../../blip/brands.js';
 import type { DurableEffect, Event, VolatileEffect } from '../../factory-core/protocol/effects.js';
 import type { Lightning } from '../lightning/lightning.js';
 import type { Log } from '../runtime/definition.js';
 import type { Broadcaster } from './broadcaster.js';
-import { closeAttempt, isClosing, type Factory } from './factory.js';
+import { balancesTold, closeAttempt, type Factory } from './factory.js';
 import type { Messenger } from './messenger.js';
 import type { Outcome } from './outbox.js';
 import { arm, audit, closeChannel, discardChannels, drain, openComplete, openStart, retireChannel } from './perform-channels.js';
@@ -28,6 +28,8 @@ const AGAIN_MS = 2_000;
 
 export class Performer {
   private readonly timers = new Set<NodeJS.Timeout>();
+  /** Of purchases' fees, since this process started. */
+  private readonly sentFees = new Set<PaymentHash>();
   private stopped = false;
 
   constructor(private readonly parts: PerformerParts) {}
@@ -60,9 +62,9 @@ export class Performer {
       case 'arm':
         return arm(lightning, effect);
       case 'pay_fee':
-        return payFee(lightning, effect, () => {
+        return payFee(lightning, this.sentFees, effect, () => {
           const known = factory(instanceId);
-          return known !== undefined && isClosing(known.state);
+          return known !== undefined && balancesTold(known.state);
         });
       case 'drop_purchase':
         return dropPurchase(lightning, effect, log);

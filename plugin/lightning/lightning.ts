@@ -387,11 +387,21 @@ export interface HtlcRequest {
   readonly paymentHash: PaymentHash;
   /** It expires so many blocks after the next one. */
   readonly blocks: number;
+  /** Which try it is: no two of a hash are the same; those of one group can be under way together. */
+  readonly group: number;
+  readonly part: number;
+}
+
+/** A try to pay, as `listsendpays` has it. */
+export interface PaymentTry {
+  readonly group: number;
+  readonly part: number;
+  readonly status: 'pending' | 'complete' | 'failed';
 }
 
 export interface PaymentApi {
-  /** Of what this node has sent with this hash (`listsendpays`). */
-  paymentStatus(paymentHash: PaymentHash): Promise<'none' | 'pending' | 'complete' | 'failed'>;
+  /** What this node has sent with this hash. */
+  paymentTries(paymentHash: PaymentHash): Promise<readonly PaymentTry[]>;
   /**
    * One HTLC to a peer, for a hash that no invoice of its knows (`sendpay` of one hop). Resolves when it is on its way. `rejected` when
    * the channel cannot take it, or this node has settled one with this hash.

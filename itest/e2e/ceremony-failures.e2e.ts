@@ -200,7 +200,7 @@ describe('clients that fail', () => {
     ['has signed', (id) => new RegExp(`-> ${id}: signatures`), /^(no valid answer to signatures within 4 s|its channel (was not ready within 4 s|could not be opened))/],
     ['opens its channel', (id) => new RegExp(`<- ${id}: open_ready`), /^its channel (was not ready within 4 s|could not be opened)/],
     ['signs its leaf', (id) => new RegExp(`-> ${id}: leaf_signature`), /^its channel (was not ready within 4 s|could not be opened)/],
-    ['has its channel', (id) => new RegExp(`-> ${id}: channel_opened`), /^its channel was not ready within 4 s/],
+    ['has stored its leaf', (id) => new RegExp(`<- ${id}: leaf_stored`), /^its channel (was not ready within 4 s|could not be opened)/],
   ];
 
   test.each(VANISHING)('one whose power fails when it %s', async (_, line, reason) => {

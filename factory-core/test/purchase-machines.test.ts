@@ -17,6 +17,12 @@ const BOUGHT = '1 idle / 1 idle';
 const NOTHING = '0 idle / 0 idle';
 const typesSince = (world: World, from: number): readonly FactoryMessageType[] => world.sent.slice(from).map((s) => s.envelope.message.type);
 
+/** So many actions later. */
+const after = (world: World, actions: number): void => {
+  const from = world.trace.length;
+  world.until(() => world.trace.length >= from + actions);
+};
+
 describe('a purchase', () => {
   test('of a client: quote, request, channel, fee, signature', () => {
     const world = activeWorld();
@@ -126,8 +132,7 @@ describe('a purchase', () => {
     for (let at = 0; at < 24; at += 1) {
       const world = activeWorld();
       buy(world);
-      const from = world.trace.length;
-      world.until(() => world.trace.length >= from + at);
+      after(world, at);
       world.command(world.coordinator, { type: 'close_requested', feerate: 2_000 });
       world.quiet();
       world.mine(4);
@@ -163,8 +168,7 @@ describe('two at once', () => {
     for (let at = 0; at < 12; at += 1) {
       const world = activeWorld();
       buy(world);
-      const from = world.trace.length;
-      world.until(() => world.trace.length >= from + at);
+      after(world, at);
       sell(world, 0, sat(50_000n));
       world.quiet();
       expect(['1 idle / 1 idle', '2 idle / 2 idle']).toContain(standing(world));
@@ -201,8 +205,7 @@ describe('trouble', () => {
     for (let at = 0; at < STEPS; at += 1) {
       const world = activeWorld();
       buy(world);
-      const from = world.trace.length;
-      world.until(() => world.trace.length >= from + at);
+      after(world, at);
       const signed = hasSigned(world);
       world.crash(host(world));
       world.quiet();
@@ -230,8 +233,7 @@ describe('trouble', () => {
         const world = activeWorld();
         buy(world);
         for (const wait of [at, then]) {
-          const from = world.trace.length;
-          world.until(() => world.trace.length >= from + wait);
+          after(world, wait);
           world.crash(host(world));
         }
         world.quiet();
@@ -243,8 +245,7 @@ describe('trouble', () => {
     for (let at = 0; at < STEPS; at += 1) {
       const world = activeWorld();
       buy(world);
-      const from = world.trace.length;
-      world.until(() => world.trace.length >= from + at);
+      after(world, at);
       const signed = hasSigned(world);
       world.disconnect(world.member(0));
       world.quiet();

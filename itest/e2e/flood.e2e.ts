@@ -4,11 +4,12 @@
  */
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
-import { chainHash, hex, instanceId, sat, type Hex, type InstanceId } from '../../blip/brands.js';
+import { hex, instanceId, sat, type Hex, type InstanceId } from '../../blip/brands.js';
 import { encodeFactoryMessage } from '../../blip/factory-message.js';
 import type { FactoryMessage } from '../../blip/messages.js';
 import { encodeMessage } from '../../blip/protocol-codec.js';
 import { FACTORY_PROTOCOL_ID } from '../../blip/protocol-id.js';
+import { TERMS } from '../../factory-core/test/support/factory.js';
 import { Cluster } from '../harness/cluster.js';
 import type { LightningNode } from '../harness/lightningd.js';
 import { activeFactory, openChannels } from './factory-helpers.js';
@@ -20,7 +21,6 @@ const FEW_ANSWERS = 12;
 /** Factories it may begin with a client that takes everybody's invitations: 8, and one an hour. */
 const FEW_FACTORIES = 9;
 
-const REGTEST = chainHash('06226e46111a0b59caaf126043eb5bbf28c34f3a5e332a1fc7b2b73cf188910f');
 const random = (bytes: number): Hex => hex(randomBytes(bytes).toString('hex'));
 const anyInstance = (): InstanceId => instanceId(random(32));
 
@@ -30,15 +30,9 @@ const said = (id: InstanceId, message: FactoryMessage): Hex =>
 const invitation = (): Hex =>
   said(anyInstance(), {
     type: 'invite',
-    chainHash: REGTEST,
+    ...TERMS,
     capacity: sat(1_000_000n),
     stock: sat(0n),
-    treeFeerate: 2_000,
-    activeBlocks: 4_320,
-    dyingBlocks: 432,
-    settlingBlocks: 432,
-    stockCsv: 144,
-    minDepth: 3,
     minClients: 2,
     maxClients: 10,
   });

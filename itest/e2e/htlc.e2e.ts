@@ -144,12 +144,9 @@ describe('HTLCs', () => {
   };
 
   withHtlcOutputs('left alone', () => {
-    test('the LSP falls silent: a client leaves in time for what it has the preimage of, and takes back what it offered', async () => {
+    /** One HTLC through the LSP to this client, which expires at `expiry`, and one it offers the LSP; both held. */
+    const pendingBothWays = async (client: LightningNode) => {
       const { lsp, outsider } = cluster;
-      const client = cluster.client(0);
-      const mark = client.logMark();
-      const balance = (await client.channels(lsp))[0]!.to_us_msat;
-      const coins = await wallet(client);
       holder.hold(client);
       holder.hold(lsp);
       const received = await sendAlong(
@@ -163,6 +160,16 @@ describe('HTLCs', () => {
       const offered = await sendAlong([{ from: client, to: lsp, delay: LEAST_DELAY + 10 }], AMOUNT);
       await holder.held(client);
       await holder.held(lsp);
+      return { received, expiry, offered };
+    };
+
+    test('the LSP falls silent: a client leaves in time for what it has the preimage of, and takes back what it offered', async () => {
+      const { lsp } = cluster;
+      const client = cluster.client(0);
+      const mark = client.logMark();
+      const balance = (await client.channels(lsp))[0]!.to_us_msat;
+      const coins = await wallet(client);
+      const { received, expiry, offered } = await pendingBothWays(client);
       await committed(client, lsp, 2);
       await lsp.stop();
       // Now the client has the preimage, and nobody to give it to.
@@ -209,24 +216,12 @@ describe('HTLCs', () => {
     });
 
     test('a client falls silent: the LSP leaves with its branch in time, is paid for the preimage, and upstream fails in time', async () => {
-      const { lsp, outsider } = cluster;
+      const { lsp } = cluster;
       const client = cluster.client(1);
       const mark = lsp.logMark();
       await client.connect(lsp);
       await cluster.usable(client, (await client.channels(lsp))[0]!.channel_id);
-      holder.hold(client);
-      holder.hold(lsp);
-      const forwarded = await sendAlong(
-        [
-          { from: outsider, to: lsp, delay: LEAST_DELAY + 5 + CLTV_DELTA },
-          { from: lsp, to: client, delay: LEAST_DELAY + 5 },
-        ],
-        AMOUNT,
-      );
-      const expiry = (await cluster.bitcoind.height()) + 1 + LEAST_DELAY + 5;
-      const offered = await sendAlong([{ from: client, to: lsp, delay: LEAST_DELAY + 10 }], AMOUNT);
-      await holder.held(client);
-      await holder.held(lsp);
+      const { received: forwarded, expiry, offered } = await pendingBothWays(client);
       await committed(lsp, client, 2);
       await client.stop();
       holder.release(lsp);

@@ -9,12 +9,13 @@ import { present } from '../../factory-core/protocol/present.js';
 import type { CommandContext } from '../runtime/definition.js';
 import type { JsonObject } from '../runtime/json.js';
 import { method, param } from '../runtime/plugin.js';
-import type { Context } from './context.js';
+import { requireSigning, type Context } from './context.js';
 import { ErrorCode, fail } from './errors.js';
 import { findLive, type LiveFactory } from './find.js';
 import { inTurn } from './in-turn.js';
 import { factoryIdParam, satAmount } from './params.js';
-import { boughtFor, checkPurchase, failPurchase, previewOf, purchaseView, recordBegin, recordResult, reporter, requestKey, resultOf } from './purchases.js';
+import { boughtFor, checkPurchase, failPurchase, previewOf, purchaseView, recordBegin, recordResult, reporter, resultOf } from './purchases.js';
+import { requestKey } from './requests.js';
 import { untilChange } from './until.js';
 
 const NAME = 'factory-buy';
@@ -74,8 +75,7 @@ const memberOf = (ctx: Context, id: InstanceId): Member => {
 };
 
 const allowed = (ctx: Context, { factory_id: id, amount }: Params): Member => {
-  const problem = ctx.watchOnly();
-  if (problem !== undefined) fail(ErrorCode.Unavailable, problem);
+  requireSigning(ctx);
   const factory = memberOf(ctx, id);
   const busy = busyWith(factory.state);
   if (busy !== undefined) fail(ErrorCode.Busy, `${NAME}: ${busy}`, { factory_id: id });

@@ -3,7 +3,7 @@ import type { InstanceId } from '../../blip/brands.js';
 import { branchStatus, fundingStatus } from '../../factory-core/live/custody.js';
 import { closeOf } from '../../factory-core/live/paths.js';
 import type { CoordinatorLive } from '../../factory-core/coordinator/state.js';
-import type { Context } from './context.js';
+import { requireSigning, type Context } from './context.js';
 import { ErrorCode, fail, invalid } from './errors.js';
 import { findLive } from './find.js';
 import { factoryIdParam, feerateParam } from './params.js';
@@ -52,8 +52,7 @@ const closingFeerate = async (ctx: Context, asked: number | undefined): Promise<
 };
 
 const close = async (ctx: Context, id: InstanceId, asked: number | undefined, command: CommandContext): Promise<JsonObject> => {
-  const problem = ctx.watchOnly();
-  if (problem !== undefined) fail(ErrorCode.Unavailable, problem);
+  requireSigning(ctx);
   const { state } = findLive(ctx, id, 'factory-close');
   const done = result(id, state.role === 'coordinator' ? state : undefined);
   if (done) return done;

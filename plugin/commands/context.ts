@@ -13,6 +13,7 @@ import type { Random } from '../engine/joining.js';
 import type { Peers } from '../engine/peers.js';
 import type { Lightning } from '../lightning/lightning.js';
 import type { Store } from '../store/store.js';
+import { ErrorCode, fail } from './errors.js';
 
 /** The operator's settings, from the options. */
 export interface Settings {
@@ -51,3 +52,9 @@ export interface Context {
 /** The main network, without the operator's word. */
 export const networkForbidden = ({ self, settings }: Pick<Context, 'self' | 'settings'>): boolean =>
   self.network === 'bitcoin' && !settings.mainnetAllowed;
+
+/** @throws CommandError Unavailable, when the plugin only watches (architecture 12.7) */
+export const requireSigning = (ctx: Pick<Context, 'watchOnly'>): void => {
+  const problem = ctx.watchOnly();
+  if (problem !== undefined) fail(ErrorCode.Unavailable, problem);
+};

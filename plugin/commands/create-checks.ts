@@ -8,7 +8,7 @@ import { checkShape, MAX_CLIENTS, MIN_CLIENTS, planShape } from '../../factory-c
 import type { Bounds } from '../../factory-core/validate.js';
 import { LightningError, type Peer } from '../lightning/lightning.js';
 import type { JsonObject } from '../runtime/json.js';
-import { networkForbidden, type Context } from './context.js';
+import { networkForbidden, requireSigning, type Context } from './context.js';
 import { ErrorCode, fail, invalid } from './errors.js';
 
 export interface CreateParams {
@@ -41,8 +41,7 @@ export const checkParams = (ctx: Context, p: CreateParams): Checked => {
   if (networkForbidden(ctx)) {
     fail(ErrorCode.NetworkNotAllowed, 'this is the main network: set the option factory-mainnet=true to create factories on it');
   }
-  const problem = ctx.watchOnly();
-  if (problem !== undefined) fail(ErrorCode.Unavailable, problem);
+  requireSigning(ctx);
   const clients = p.clients.map((c) =>
     typeof c === 'string'
       ? { nodeId: c, capacity: p.capacity, stock: p.stock ?? sat(0n) }

@@ -6,8 +6,6 @@ import type { CoordinatorState, CreateRequest } from '../../factory-core/coordin
 import type { FactoryPlan } from '../../factory-core/model.js';
 import { shapeCost } from '../../factory-core/shape.js';
 import { closeFeerateNote } from './text.js';
-import { StoreError } from '../store/errors.js';
-import { digest } from '../store/state-json.js';
 import type { RequestKey } from '../store/store.js';
 import { factorySigner } from '../engine/joining.js';
 import type { CommandContext } from '../runtime/definition.js';
@@ -18,6 +16,7 @@ import { checkParams, checkPeers, checkWallet, previewPlan, warningsFor, type Ch
 import { ErrorCode, fail } from './errors.js';
 import { inTurn } from './in-turn.js';
 import { feerateParam, nodeIdParam, satAmount, shapeParam } from './params.js';
+import { recordOf, requestKey } from './requests.js';
 import { untilChange } from './until.js';
 import { channelsOf, stateName } from './views.js';
 
@@ -62,9 +61,9 @@ const create = async (ctx: Context, p: CreateParams, command: CommandContext): P
     const before = requested(ctx, p);
     if (before) return before;
     const { checked, plan, wallet } = await allowed(ctx, p);
-    return p.dry_run ? { result: { ...preview(checked, plan, wallet), ...(await warningsFor(ctx, plan)) } } : { instanceId: await start(ctx, checked, requestKey(p)) };
+    return p.dry_run ? { result: { ...preview(checked, plan, wallet), ...(await warningsFor(ctx, plan)) } } : { instanceId: await start(ctx, checked, keyOf(p)) };
   });
-  return begun.result ?? finished(ctx, begun.instanceId, command, requestKey(p));
+  return begun.result ?? finished(ctx, begun.instanceId, command, keyOf(p));
 };
 
 /** Everything that could stand in the way, without touching any of it. */
@@ -78,23 +77,15 @@ const allowed = async (ctx: Context, p: CreateParams): Promise<{ readonly checke
   return { checked, plan, wallet: await checkWallet(ctx, plan) };
 };
 
-const requestKey = (p: CreateParams): RequestKey | undefined =>
-  p.request_id === undefined ? undefined : { requestId: p.request_id, command: 'factory-create', digest: digest({ ...p, request_id: null }) };
+const keyOf = (p: CreateParams): RequestKey | undefined => requestKey('factory-create', p);
 
 type Begun = { readonly result: JsonObject } | { readonly instanceId: InstanceId; readonly result?: undefined };
 
 /** Architecture 12.16: the same request again gets the first's result, never a second factory. */
 const requested = (ctx: Context, p: CreateParams): Begun | undefined => {
-  const request = requestKey(p);
-  if (!request) return undefined;
-  try {
-    const record = ctx.store.request(request);
-    if (record?.instanceId === undefined) return undefined;
-    return record.result === undefined ? { instanceId: record.instanceId } : { result: record.result as JsonObject };
-  } catch (error) {
-    if (!(error instanceof StoreError) || error.code !== 'request_mismatch') throw error;
-    return fail(ErrorCode.RequestMismatch, `request_id: ${request.requestId} was used before with other arguments`, { field: 'request_id' });
-  }
+  const record = recordOf(ctx, keyOf(p));
+  if (record?.instanceId === undefined) return undefined;
+  return record.result === undefined ? { instanceId: record.instanceId } : { result: record.result as JsonObject };
 };
 
 const start = async (ctx: Context, checked: Checked, request: RequestKey | undefined): Promise<InstanceId> => {

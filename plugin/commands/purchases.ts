@@ -7,32 +7,20 @@ import { AbortCode } from '../../factory-core/protocol/abort-codes.js';
 import { exitBlocks } from '../../factory-core/shape.js';
 import { feeFor, leafVsize } from '../../factory-core/transactions.js';
 import type { Sat } from '../../blip/brands.js';
-import { StoreError } from '../store/errors.js';
-import { digest } from '../store/state-json.js';
 import type { RequestKey } from '../store/store.js';
 import type { JsonObject } from '../runtime/json.js';
 import type { CommandContext } from '../runtime/definition.js';
 import type { Context } from './context.js';
 import { ErrorCode, fail, invalid } from './errors.js';
+import { recordOf } from './requests.js';
 import { stateName } from './views.js';
 import type { LiveFactory } from './find.js';
 
 /** A transaction with a channel and stock, of any length of purchases. */
 const PURCHASE_VSIZE = leafVsize(true);
 
-export const requestKey = (command: string, params: { readonly request_id: string | undefined }): RequestKey | undefined =>
-  params.request_id === undefined ? undefined : { requestId: params.request_id, command, digest: digest({ ...params, request_id: null }) };
-
-/** Architecture 12.16: what the same request came to before, if anything. */
-export const resultOf = (ctx: Context, request: RequestKey | undefined): JsonObject | undefined => {
-  if (!request) return undefined;
-  try {
-    return ctx.store.request(request)?.result as JsonObject | undefined;
-  } catch (error) {
-    if (!(error instanceof StoreError) || error.code !== 'request_mismatch') throw error;
-    return fail(ErrorCode.RequestMismatch, `request_id: ${request.requestId} was used before with other arguments`, { field: 'request_id' });
-  }
-};
+/** What the same request came to before, if anything. */
+export const resultOf = (ctx: Context, request: RequestKey | undefined): JsonObject | undefined => recordOf(ctx, request)?.result as JsonObject | undefined;
 /** That it has begun; the purchase itself knows what it was made for, so a request that came to nothing can be made again. */
 export const recordBegin = (ctx: Context, id: InstanceId, request: RequestKey | undefined): void => {
   if (request) ctx.store.apply({ journal: { event: 'request', instanceId: id }, request: { ...request, instanceId: id } });

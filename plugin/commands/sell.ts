@@ -8,12 +8,13 @@ import { present } from '../../factory-core/protocol/present.js';
 import type { CommandContext } from '../runtime/definition.js';
 import type { JsonObject } from '../runtime/json.js';
 import { method, param } from '../runtime/plugin.js';
-import type { Context } from './context.js';
+import { requireSigning, type Context } from './context.js';
 import { ErrorCode, fail, invalid } from './errors.js';
 import { findLive, type LiveFactory } from './find.js';
 import { inTurn } from './in-turn.js';
 import { factoryIdParam, nodeIdParam, satAmount } from './params.js';
-import { boughtFor, checkPurchase, failPurchase, previewOf, purchaseView, recordBegin, recordResult, reporter, requestKey, resultOf } from './purchases.js';
+import { boughtFor, checkPurchase, failPurchase, previewOf, purchaseView, recordBegin, recordResult, reporter, resultOf } from './purchases.js';
+import { requestKey } from './requests.js';
 import { untilChange } from './until.js';
 
 const NAME = 'factory-sell';
@@ -71,8 +72,7 @@ const branchOf = ({ state, instanceId }: Coordinator, node: NodeId): Branch =>
   state.live.branches.find((b) => b.peer === node) ?? invalid('node_id', `${node} has no channel in factory ${instanceId}`);
 
 const allowed = (ctx: Context, { factory_id: id, node_id: node, amount }: Params): { readonly factory: Coordinator; readonly branch: Branch } => {
-  const problem = ctx.watchOnly();
-  if (problem !== undefined) fail(ErrorCode.Unavailable, problem);
+  requireSigning(ctx);
   const factory = coordinatorOf(ctx, id);
   const branch = branchOf(factory, node);
   const { sale, offer } = sellingOf(factory.state, branch.member);

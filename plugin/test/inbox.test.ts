@@ -5,7 +5,7 @@ import { encodeFactoryMessage } from '../../blip/factory-message.js';
 import type { FactoryEnvelope, FactoryMessage, Invite } from '../../blip/messages.js';
 import { encodeMessage } from '../../blip/protocol-codec.js';
 import { FACTORY_PROTOCOL_ID } from '../../blip/protocol-id.js';
-import { REGTEST, payoutScript } from '../../factory-core/test/support/factory.js';
+import { REGTEST, TERMS, payoutScript } from '../../factory-core/test/support/factory.js';
 import { defaultPolicy } from '../../factory-core/validate.js';
 import type { Event } from '../../factory-core/protocol/effects.js';
 import type { Accept } from '../engine/accepting.js';
@@ -25,15 +25,9 @@ const OURS = instance(1);
 
 const INVITE: Invite = {
   type: 'invite',
-  chainHash: REGTEST,
+  ...TERMS,
   capacity: sat(200_000n),
   stock: sat(0n),
-  treeFeerate: 2_000,
-  activeBlocks: 4_320,
-  dyingBlocks: 432,
-  settlingBlocks: 432,
-  stockCsv: 144,
-  minDepth: 3,
   minClients: 2,
   maxClients: 3,
 };

@@ -35,6 +35,10 @@ export type SchnorrSignature = Brand<string, 'SchnorrSignature'>;
 export type PaymentHash = Brand<string, 'PaymentHash'>;
 /** What settles an HTLC, 32 bytes. A secret until then. */
 export type Preimage = Brand<string, 'Preimage'>;
+/** A secret key, 32 bytes. It travels in one message only: a key that is good for nothing any more, handed over. */
+export type SecretKey = Brand<string, 'SecretKey'>;
+/** What the final node of a payment wants to see (BOLT 4), 32 bytes. */
+export type PaymentSecret = Brand<string, 'PaymentSecret'>;
 /** Satoshis. */
 export type Sat = Brand<bigint, 'Sat'>;
 /** Millisatoshis. */
@@ -89,6 +93,8 @@ export const partialSignature = (v: string, field = 'partial'): PartialSignature
 export const schnorrSignature = (v: string, field = 'signature'): SchnorrSignature => fixed<'SchnorrSignature'>(64)(v, field);
 export const paymentHash = (v: string, field = 'payment_hash'): PaymentHash => fixed<'PaymentHash'>(32)(v, field);
 export const preimage = (v: string, field = 'preimage'): Preimage => fixed<'Preimage'>(32)(v, field);
+export const secretKey = (v: string, field = 'secret_key'): SecretKey => fixed<'SecretKey'>(32)(v, field);
+export const paymentSecret = (v: string, field = 'payment_secret'): PaymentSecret => fixed<'PaymentSecret'>(32)(v, field);
 
 /** A scriptPubKey of at most 10,000 bytes (consensus); what a protocol accepts is narrower, see the validators. */
 export const script = (v: string, field = 'script'): Script => {

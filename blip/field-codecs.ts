@@ -9,12 +9,14 @@ import {
   partialSignature,
   paymentHash,
   preimage,
+  paymentSecret,
   protocolId,
   pubKey,
   publicNonce,
   sat,
   schnorrSignature,
   script as toScript,
+  secretKey,
   txid as toTxid,
   type Outpoint,
   type Script,
@@ -34,6 +36,8 @@ export const partialField = fixedBytes('partial_signature', 32, partialSignature
 export const paymentHashField = fixedBytes('32*u8', 32, paymentHash);
 export const preimageField = fixedBytes('32*u8', 32, preimage);
 export const signatureField = fixedBytes('bip340sig', 64, schnorrSignature);
+export const secretKeyField = fixedBytes('32*u8', 32, secretKey);
+export const paymentSecretField = fixedBytes('32*u8', 32, paymentSecret);
 
 /** Amounts alone in a TLV are truncated; in a list they have their full size. */
 export const satField = amount('tu64', MAX_MONEY, sat);

@@ -10,3 +10,4 @@ export * from './messages.js';
 export * from './protocol-codec.js';
 export * from './protocol-id.js';
 export type * from './purchase-messages.js';
+export type * from './rotation-messages.js';

@@ -19,6 +19,7 @@ import type {
   Txid,
 } from './brands.js';
 import type { PurchaseMessage } from './purchase-messages.js';
+import type { RotationMessage } from './rotation-messages.js';
 
 /** What every message begins with. Anything whose version, instance, attempt or step does not fit is ignored and logged. */
 export interface MessageHeader {
@@ -223,6 +224,7 @@ export type FactoryMessage =
   | ClosePartial
   | CloseSignature
   | PurchaseMessage
+  | RotationMessage
   | Abort;
 
 export type FactoryMessageType = FactoryMessage['type'];

@@ -21,12 +21,14 @@ import {
   outpointField,
   partialField,
   paymentHashField,
+  paymentSecretField,
   point,
   preimageField,
   publicNonceField,
   rosterField,
   satField,
   scriptField,
+  secretKeyField,
   signatureField,
   txidField,
 } from './field-codecs.js';
@@ -122,6 +124,16 @@ const TABLE: Table = {
   purchase_signature: [96, 'coordinator', { signature: [0, signatureField] }],
   purchase_stored: [98, 'member', { preimage: [0, preimageField] }],
   purchase_abort: [100, 'either', reason],
+  // Rotation.
+  migrate: [112, 'coordinator', { toInstance: [0, instanceIdField] }],
+  migrating: [114, 'member', {}],
+  migrated: [
+    116,
+    'member',
+    { owed: [0, msatField], paymentHash: [2, paymentHashField], paymentSecret: [4, paymentSecretField], finalCltv: [6, uint('tu16')] },
+  ],
+  key_handover: [118, 'member', { secretKey: [0, secretKeyField] }],
+  key_received: [120, 'coordinator', {}],
   // At any time.
   abort: [128, 'either', reason],
 };

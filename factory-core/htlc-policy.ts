@@ -12,6 +12,8 @@ export interface FactoryChannelFacts {
   readonly active: boolean;
   /** A close or rotation has begun: what is pending may finish, nothing may be added. */
   readonly frozen: boolean;
+  /** Its owner is moving to another factory: what this node sends takes another channel, if there is one. */
+  readonly avoid?: boolean;
 }
 
 export interface HtlcFacts {
@@ -89,7 +91,8 @@ export const decideHtlc = (facts: HtlcFacts): HtlcDecision => {
   const wrongIn = incoming && problemOf(incoming, height, cltvExpiry);
   if (wrongIn) return refuse('incoming', wrongIn, facts);
   const wrongOut = forward?.channel && problemOf(forward.channel, height, forward.cltvExpiry);
-  if (!wrongOut) return { result: 'continue' };
-  const other = forward.others?.find(({ channel }) => !channel || !problemOf(channel, height, forward.cltvExpiry));
-  return other ? { result: 'continue', forwardTo: other.channelId } : refuse('outgoing', wrongOut, facts);
+  if (!wrongOut && forward?.channel?.avoid !== true) return { result: 'continue' };
+  const other = forward.others?.find(({ channel }) => !channel || (channel.avoid !== true && !problemOf(channel, height, forward.cltvExpiry)));
+  if (other) return { result: 'continue', forwardTo: other.channelId };
+  return wrongOut ? refuse('outgoing', wrongOut, facts) : { result: 'continue' };
 };

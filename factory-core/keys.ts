@@ -4,7 +4,7 @@
  * (rotation hands over the old factory's) learns nothing about another, nor about the node.
  */
 import { bytesToHex, hexToBytes, utf8ToBytes } from '@noble/hashes/utils.js';
-import { FormatError, type InstanceId, type NodeId, type PubKey, pubKey } from '../blip/brands.js';
+import { FormatError, type InstanceId, type NodeId, type PubKey, pubKey, type SecretKey } from '../blip/brands.js';
 import { mulBaseSecret, pointFromBytes, SCALAR_BYTES, scalarFromBytes, taggedHash } from './secp256k1.js';
 
 const DOMAIN = 'cln-factory/1';
@@ -51,6 +51,9 @@ export const isValidPoint = (key: PubKey): boolean => {
     return false;
   }
 };
+
+/** The same for a key as it travels. */
+export const isHandedOverKey = (secret: SecretKey, key: PubKey): boolean => isSecretKeyOf(hexToBytes(secret), key);
 
 /** Whether 32 bytes are the secret key of this public key: how a key that was handed over is checked. */
 export const isSecretKeyOf = (secretKey: Uint8Array, key: PubKey): boolean => {

@@ -26,6 +26,7 @@ import { Outbox } from './engine/outbox.js';
 import { Peers } from './engine/peers.js';
 import { Performer } from './engine/performer.js';
 import { Watchdog } from './engine/watchdog.js';
+import { Rotator } from './engine/rotator.js';
 import type { Lightning, NodeInfo } from './lightning/lightning.js';
 import { upgraded } from './engine/upgrade.js';
 import { settingsOf, type Options } from './options.js';
@@ -97,6 +98,7 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
     messenger,
     broadcaster,
     log,
+    random,
     height: () => engine.currentHeight(),
     factory: (id) => engine.get(id),
     dispatch: (id, event) => guarded(() => engine.dispatch(id, event)),
@@ -169,6 +171,7 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
   };
 
   const watchdog = new Watchdog({ engine, lightning, log, autoClose: settings.autoClose, paused: () => problem });
+  const rotator = new Rotator({ engine, lightning, log });
   const watch = new Watch(engine);
   const follower: Follower = createFollower({
     source: {
@@ -196,6 +199,7 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
     await guard({ engine, lightning, log });
     await watchdog.look();
     broadcaster.settle(result.height);
+    if (!watchOnly) rotator.look();
   };
   const poll = (): void => {
     follow().catch((error: unknown) => {
@@ -227,7 +231,10 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
         engine.adopt({ instanceId, state, revision, signer: await factorySigner(lightning, coordinator, instanceId, random) });
       }
       if (!watchOnly) {
-        engine.onChange(() => mirror.update());
+        engine.onChange(() => {
+          mirror.update();
+          rotator.look();
+        });
         // A start that cannot be stored is none: the machines would wait for timers and nonces that are gone.
         engine.broadcast({ type: 'restarted' });
         outbox.resume();
@@ -243,6 +250,7 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
       stopped = true;
       timers.forEach(clearInterval);
       outbox.stop();
+      rotator.stop();
       performer.stop();
       problem ??= 'the plugin is stopping';
       // The node may have stopped answering already; a block that is not stored now comes again.

@@ -3,7 +3,6 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { NodeId } from '../blip/brands.js';
 import { decideHtlc } from '../factory-core/htlc-policy.js';
 import type { App } from './app.js';
-import { factsOf, UNAUDITED } from './engine/channel-book.js';
 import { isVirtual } from './engine/guardian.js';
 import { raiseBolt12Cltv } from './lightning/bolt12.js';
 import {
@@ -23,6 +22,7 @@ import {
   rejectOpen,
   replaceParams,
   splicedChannel,
+  withLayer,
   SPLICING_COMMANDS,
   type CommandEvent,
 } from './lightning/hooks.js';
@@ -101,13 +101,13 @@ const inTime = async <T>(work: Promise<T>): Promise<T> => {
 const htlc = async (app: App | undefined, params: JsonObject): Promise<HtlcVerdict> => {
   if (app?.book.hasFactories() !== true) return { answer: CONTINUE };
   const event = readHtlc(params);
-  const over = await app.book.byAlias(event.incoming.shortChannelId);
-  const incoming = over ? factsOf(over) : (await app.book.isUnaudited(event.incoming.shortChannelId)) ? UNAUDITED : undefined;
+  const incoming = (await app.book.look(event.incoming.shortChannelId))?.facts;
   const { forward } = event;
-  const outgoing = forward?.channelId !== undefined ? app.book.byChannelId(forward.channelId) : await byName(app, forward?.shortChannelId);
-  const facts = outgoing && factsOf(outgoing);
+  const name = forward?.channelId ?? forward?.shortChannelId;
+  const outgoing = name === undefined ? undefined : await app.book.look(name);
+  const facts = outgoing?.facts;
   // CLN takes the channel with most room, frozen or not: another one to the same peer may do.
-  const others = outgoing && facts && (!facts.active || facts.frozen) ? await app.book.others(outgoing.channel, forward?.amount) : [];
+  const others = facts && (!facts.active || facts.frozen || facts.avoid === true) ? await app.book.others(outgoing, forward?.amount) : [];
   const decision = decideHtlc({
     height: Math.max(event.height, app.context.engine.currentHeight()),
     amount: event.amount,
@@ -130,7 +130,6 @@ const htlc = async (app: App | undefined, params: JsonObject): Promise<HtlcVerdi
   const held = app.heldFees.answer(event, incoming?.earlyWarning);
   return held ? { answer, held } : { answer };
 };
-const byName = (app: App, name: string | undefined) => (name === undefined ? undefined : app.book.byAlias(name));
 
 const command = async (app: App | undefined, params: JsonObject): Promise<HookAnswers['rpc_command']> => {
   if (app?.book.hasLive() !== true) return CONTINUE;
@@ -141,11 +140,7 @@ const command = async (app: App | undefined, params: JsonObject): Promise<HookAn
     return channel ? refuseCommand(INVALID_REQUEST, `${spliced} is a factory channel: a splice would force-close it on both sides`) : CONTINUE;
   }
   if (called.method === 'close') return closing(app, called);
-  if (called.method === 'getroutes') {
-    const early = app.book.earlyWarningOfOwn();
-    const raised = early === undefined ? undefined : raiseRouteCltv(called.params, early);
-    return raised ? replaceParams(called, raised) : CONTINUE;
-  }
+  if (called.method === 'getroutes') return routes(app, called);
   const invoice = await app.book.forInvoice();
   if (!invoice) return CONTINUE;
   const raised =
@@ -153,6 +148,19 @@ const command = async (app: App | undefined, params: JsonObject): Promise<HookAn
       ? raiseBolt12Cltv(called.params, invoice.earlyWarning, app.cltvFinal)
       : raiseInvoiceCltv(called.params, invoice.earlyWarning, app.cltvFinal, invoice.hints);
   return raised ? replaceParams(called, raised) : CONTINUE;
+};
+
+/** The askrene layer in which channels that are being left, or are too new, are disabled. */
+const AVOIDED = 'cln-factory';
+
+const routes = async (app: App, called: CommandEvent): Promise<HookAnswers['rpc_command']> => {
+  const early = app.book.earlyWarningOfOwn();
+  const raised = early === undefined ? undefined : raiseRouteCltv(called.params, early);
+  const avoided = await app.book.avoided();
+  await app.context.lightning.avoid(AVOIDED, avoided);
+  const layered = avoided.length > 0 ? withLayer(raised ?? called.params, AVOIDED) : undefined;
+  const changed = layered ?? raised;
+  return changed ? replaceParams(called, changed) : CONTINUE;
 };
 
 /** A channel that is not on chain yet cannot be closed by itself: the operator is told how. Our own closes come later. */

@@ -19,6 +19,8 @@ const within = (bounds: { readonly min: number; readonly max: number }) => (valu
 const bounds = DEFAULT_TERMS_BOUNDS;
 /** In satoshis: up to one bitcoin. */
 const MONEY = { min: 0, max: 100_000_000 };
+/** Satoshis. */
+const AMOUNT = { min: 0, max: 2_100_000_000_000_000 };
 
 export const OPTIONS = {
   'factory-accept': option.string({
@@ -93,6 +95,17 @@ export const OPTIONS = {
     default: 0,
     convert: within({ min: 0, max: 1_000_000_000 }),
   }),
+  'factory-min-capacity': option.int({
+    description: 'Satoshis of capacity a rotation proposes for a client at least',
+    default: 50_000,
+    convert: within(AMOUNT),
+  }),
+  'factory-max-capacity': option.int({
+    description: 'Satoshis of capacity a rotation proposes for a client at most; a balance that needs more gets more',
+    default: 16_777_215,
+    convert: within(AMOUNT),
+  }),
+  'factory-max-stock': option.int({ description: 'Satoshis of stock a rotation proposes for a client at most', default: 16_777_215, convert: within(AMOUNT) }),
 } as const;
 
 export type Options = OptionsOf<typeof OPTIONS>;
@@ -108,6 +121,11 @@ export const settingsOf = (options: Options): Settings => ({
     perExit: sat(BigInt(options['factory-bump-budget'])),
     perDay: sat(BigInt(options['factory-bump-daily-budget'])),
     reserve: sat(BigInt(options['factory-wallet-reserve'])),
+  },
+  allocation: {
+    minCapacity: sat(BigInt(options['factory-min-capacity'])),
+    maxCapacity: sat(BigInt(options['factory-max-capacity'])),
+    maxStock: sat(BigInt(options['factory-max-stock'])),
   },
   terms: {
     treeFeerate: options['factory-feerate'],

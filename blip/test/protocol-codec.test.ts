@@ -130,7 +130,7 @@ describe('every field of every message', () => {
   const signature = '77'.repeat(64);
   const p2wsh = '0020' + '88'.repeat(32);
   const channelInFactory = encodeChannelInFactory({ protocolId: FACTORY_PROTOCOL_ID, instanceId: header.instanceId, earlyWarningTime: 36 });
-  const empty: readonly FactoryMessageType[] = ['stored', 'open_ready', 'leaf_stored', 'ready', 'close_request', 'purchase_ready'];
+  const empty: readonly FactoryMessageType[] = ['stored', 'open_ready', 'leaf_stored', 'ready', 'close_request', 'purchase_ready', 'migrating', 'key_received'];
   // Spelled out as bytes: the codec must agree with what the specification says, not with itself.
   const records: { readonly [T in FactoryMessageType]?: readonly TlvRecord[] } = {
     invite: [
@@ -166,6 +166,9 @@ describe('every field of every message', () => {
     purchase_signature: [[0, signature]],
     purchase_stored: [[0, 'dd'.repeat(32)]],
     purchase_abort: [[0, '0007'], [2, '']],
+    migrate: [[0, 'cc'.repeat(32)]],
+    migrated: [[0, '085cd1'], [2, 'dd'.repeat(32)], [4, 'ee'.repeat(32)], [6, '37']],
+    key_handover: [[0, '04'.padStart(64, '0')]],
     abort: [[0, '0001'], [2, '']],
   };
 

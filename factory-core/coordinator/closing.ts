@@ -1,8 +1,11 @@
 /**
  * The cooperative close (architecture 9): freeze and drain, agree on balances, one transaction signed by all. Up to the
  * request for partial signatures it can be given up and the channels thaw; from there on only this transaction exists.
+ *
+ * A member whose key this node holds (rotation, architecture 8) is not asked: nothing in the factory is its own any more, and
+ * this node signs in its stead. With all keys that is a close without anybody.
  */
-import type { Msat } from '../../blip/brands.js';
+import { msat, type Msat, type PartialSignature, type PublicNonce } from '../../blip/brands.js';
 import type { CloseOutput, FactoryMessage } from '../../blip/messages.js';
 import { AbortCode } from '../protocol/abort-codes.js';
 import type { ChannelFacts, Effect, Event, Step } from '../protocol/effects.js';
@@ -10,7 +13,7 @@ import { signOnceOf, step } from '../protocol/effects.js';
 import { present, withAt } from '../protocol/present.js';
 import type { Signable } from '../model.js';
 import { buildClose } from '../transactions.js';
-import { aggregateNonces, findCulprits, isOwnNonceLost, MusigError, verifyFinal } from '../musig/index.js';
+import { aggregateNonces, findCulprits, isOwnNonceLost, MusigError, verifyFinal, type Signer } from '../musig/index.js';
 import { fundingStatus } from '../live/custody.js';
 import { channelsOf } from '../live/paths.js';
 import { balanceOf, closeOutputs } from '../live/payouts.js';
@@ -32,9 +35,12 @@ const with_ = (state: CoordinatorLive, attempt: number, feerate: number, progres
 });
 const nonceKey = (state: Active): string => `${state.request.instanceId}/close/${String(state.closing.attempt)}`;
 const timerName = (closing: Closing): string => `close/${String(closing.attempt)}/${closing.progress.step}`;
+/** Those who still have something in it. */
+const parties = (state: CoordinatorLive) => state.live.branches.filter((b) => b.heldKey === undefined);
 const everyone = (state: CoordinatorLive, attempt: number, message: FactoryMessage): Effect[] =>
-  state.members.map((m) => sendTo(m.nodeId, attempt, message));
-const channelIds = (state: CoordinatorLive) => state.live.branches.flatMap((b) => channelsOf(state.live, b).map((c) => c.channelId));
+  parties(state).map((b) => sendTo(b.peer, attempt, message));
+const channelIds = (state: CoordinatorLive) => parties(state).flatMap((b) => channelsOf(state.live, b).map((c) => c.channelId));
+const heldKey = (state: CoordinatorLive, member: number) => state.live.branches[member]?.heldKey;
 
 /** Enters a step: everyone who owes an answer is asked, and a deadline runs. */
 const ask = (state: Active, extra: readonly Effect[] = []): Step<CoordinatorLive> => {
@@ -54,6 +60,7 @@ const ask = (state: Active, extra: readonly Effect[] = []): Step<CoordinatorLive
 
 const outstanding = (state: Active, index: number): FactoryMessage | undefined => {
   const { progress } = state.closing;
+  if (heldKey(state, index) !== undefined) return undefined;
   switch (progress.step) {
     case 'draining':
       return progress.balances[index] === null ? { type: 'close_request' } : undefined;
@@ -66,17 +73,15 @@ const outstanding = (state: Active, index: number): FactoryMessage | undefined =
   }
 };
 
-export const beginClose = (state: CoordinatorLive, feerate: number): Step<CoordinatorLive> => {
+export const beginClose = (state: CoordinatorLive, feerate: number, env: Env): Step<CoordinatorLive> => {
   // Once the factory's output is spent payments pass again below the tree: what balances were agreed is the past.
   const over = fundingStatus(state.live).kind === 'spent';
   if (over || state.closing || state.live.close?.signature !== undefined) return step(state);
   const attempt = state.closeAttempts + 1;
   const clean = withoutFailure(state);
-  const none = state.members.map(() => null);
-  if (state.live.close) {
-    return ask(with_(clean, attempt, feerate, { step: 'nonces', outputs: state.live.close.outputs, nonces: none }));
-  }
-  return ask(with_(clean, attempt, feerate, { step: 'draining', balances: none }), [
+  if (state.live.close) return askNonces(clean, attempt, feerate, state.live.close.outputs, env);
+  const balances = state.members.map((_, i) => (heldKey(state, i) === undefined ? null : msat(0n)));
+  return ask(with_(clean, attempt, feerate, { step: 'draining', balances }), [
     { kind: 'drain', attempt, channelIds: channelIds(state) },
   ]);
 };
@@ -116,8 +121,7 @@ export const onClosing = (state: CoordinatorLive, event: Event, env: Env): Step<
     }
     case 'frozen': {
       if (event.attempt !== closing.attempt || progress.step !== 'freezing') return step(state);
-      const nonces = state.members.map(() => null);
-      return ask(with_(state, closing.attempt, closing.feerate, { step: 'nonces', outputs: progress.outputs, nonces }));
+      return askNonces(state, closing.attempt, closing.feerate, progress.outputs, env);
     }
     case 'freeze_failed':
       if (event.attempt !== closing.attempt || progress.step !== 'freezing') return step(state);
@@ -144,7 +148,7 @@ const isActive = (state: CoordinatorLive): state is Active => state.closing !== 
 const onRestart = (state: CoordinatorLive, env: Env): Step<CoordinatorLive> => {
   if (state.live.close && state.live.close.signature === undefined) {
     const { closing, ...rest } = state;
-    return beginClose(rest, closing?.feerate ?? 0);
+    return beginClose(rest, closing?.feerate ?? 0, env);
   }
   return isActive(state) ? fail(state, 'this node was restarted', env) : step(state);
 };
@@ -184,7 +188,7 @@ const agree = (state: Active, env: Env): Step<CoordinatorLive> => {
 };
 
 const mismatch = (state: Active, balances: readonly Msat[], channels: readonly ChannelFacts[]): string | undefined => {
-  for (const branch of state.live.branches) {
+  for (const branch of parties(state)) {
     const theirs = balances[branch.member];
     const ours = balanceOf(channelsOf(state.live, branch), channels);
     if (!ours) return `${branch.peer}: its channel is gone`;
@@ -197,17 +201,34 @@ const mismatch = (state: Active, balances: readonly Msat[], channels: readonly C
 
 const closeTx = (state: CoordinatorLive, outputs: readonly CloseOutput[]): Signable => buildClose(state.live.spec, outputs);
 
+const askNonces = (from: CoordinatorLive, attempt: number, feerate: number, outputs: readonly CloseOutput[], env: Env): Step<CoordinatorLive> => {
+  const progress = { step: 'nonces', outputs, nonces: from.members.map(() => null) } as const;
+  const state = with_(from, attempt, feerate, progress);
+  return parties(state).length > 0 ? ask(state) : onNonces({ ...state, closing: { attempt, feerate, progress } }, env);
+};
+
+/** What every member has said, and this node for those whose keys it holds; undefined while somebody is awaited. */
+const complete = <T>(state: CoordinatorLive, said: readonly (T | null)[], inStead: (signer: Signer) => T, env: Env): readonly T[] | undefined => {
+  if (parties(state).some((b) => said[b.member] === null)) return undefined;
+  return said.map((one, i) => {
+    const key = heldKey(state, i);
+    return key === undefined ? present(one) : inStead(env.signer.held(key));
+  });
+};
+
 const onNonces = (state: In<'nonces'>, env: Env): Step<CoordinatorLive> => {
   const { progress, attempt, feerate } = state.closing;
-  const nonces = progress.nonces.filter((n) => n !== null);
-  if (nonces.length < progress.nonces.length) return step(state);
   const tx = closeTx(state, progress.outputs);
+  const key = nonceKey(state);
   try {
-    const aggregate = aggregateNonces([env.signer.nonce(nonceKey(state), tx), ...nonces]);
+    const nonces = complete<PublicNonce>(state, progress.nonces, (held) => held.nonce(key, tx), env);
+    if (!nonces) return step(state);
+    const aggregate = aggregateNonces([env.signer.nonce(key, tx), ...nonces]);
     // From here on partial signatures may be out: the transaction is agreed, whatever becomes of this attempt.
     const live = { ...state.live, close: state.live.close ?? { outputs: progress.outputs } };
-    const partials = state.members.map(() => null);
-    return ask(with_({ ...state, live }, attempt, feerate, { step: 'partials', nonces, aggregate, partials }));
+    const partials = { step: 'partials', nonces, aggregate, partials: state.members.map(() => null) } as const;
+    const next = with_({ ...state, live }, attempt, feerate, partials);
+    return parties(next).length > 0 ? ask(next) : onPartials({ ...next, closing: { attempt, feerate, progress: partials } }, env);
   } catch (error) {
     if (!(error instanceof MusigError)) throw error;
     const culprit = error.index ? state.members[error.index - 1] : undefined;
@@ -217,13 +238,13 @@ const onNonces = (state: In<'nonces'>, env: Env): Step<CoordinatorLive> => {
 
 const onPartials = (state: In<'partials'>, env: Env): Step<CoordinatorLive> => {
   const { nonces, aggregate, partials: all } = state.closing.progress;
-  const partials = all.filter((p) => p !== null);
-  if (partials.length < all.length) return step(state);
+  if (parties(state).some((b) => all[b.member] === null)) return step(state);
   const { outputs } = present(state.live.close);
   const tx = closeTx(state, outputs);
   const key = nonceKey(state);
   try {
     const ownNonce = env.signer.nonce(key, tx);
+    const partials = present(complete<PartialSignature>(state, all, (held) => held.sign(key, tx, aggregate), env));
     const own = env.signer.sign(key, tx, aggregate);
     const signature = tryAggregate(tx, aggregate, [own, ...partials]);
     if (signature !== undefined && verifyFinal(tx, signature)) {

@@ -5,6 +5,8 @@ import { andThen, step } from '../protocol/effects.js';
 import { onChain, voidReason } from '../live/custody.js';
 import { exitFrom, plan, retire, sweeps } from '../live/plan.js';
 import { beginClose, onClosing } from './closing.js';
+import { migrationReminders, onMigrating } from './migrating.js';
+import { onRotating } from './rotating.js';
 import { memberIndex, sendTo } from './ceremony.js';
 import { isPurchaseMessage } from '../live/purchasing.js';
 import { onPurchase } from './purchase.js';
@@ -25,6 +27,7 @@ const onFactory = (state: CoordinatorLive, event: Event, env: Env): Step<Coordin
         ...plan(live, 'coordinator'),
         ...sweeps(live, state.request.payoutScript),
         ...effects,
+        ...(event.type === 'block_connected' ? migrationReminders({ ...state, live }) : []),
         ...(voidReason(state.live) === undefined ? callOff(state, voidReason(live)) : []),
       ]);
     }
@@ -35,7 +38,7 @@ const onFactory = (state: CoordinatorLive, event: Event, env: Env): Step<Coordin
       return step({ ...state, live }, plan(live, 'coordinator'));
     }
     case 'close_requested':
-      return beginClose(state, event.feerate);
+      return beginClose(state, event.feerate, env);
     case 'restarted': {
       const next = onClosing(state, event, env);
       return { ...next, effects: [...next.effects, ...plan(next.state.live, 'coordinator')] };
@@ -43,7 +46,8 @@ const onFactory = (state: CoordinatorLive, event: Event, env: Env): Step<Coordin
     case 'peer_connected': {
       // A member may have missed that it is published: nothing is lost by saying so again.
       const index = memberIndex(state.members, event.peer);
-      const next = onClosing(state, event, env);
+      const closing = onClosing(state, event, env);
+      const next = { ...closing, effects: [...closing.effects, ...onMigrating(closing.state, event).effects] };
       if (index < 0 || state.live.chain.fundingHeight !== undefined) return next;
       const published = { type: 'published', fundingTxid: state.live.spec.funding.txid } as const;
       return { ...next, effects: [...next.effects, sendTo(event.peer, state.attempt, published)] };
@@ -51,8 +55,16 @@ const onFactory = (state: CoordinatorLive, event: Event, env: Env): Step<Coordin
     case 'message': {
       // A member that begins the creation anew is behind; it may leave by what it has stored.
       if (event.message.type === 'abort' && event.message.code === AbortCode.LostNonces && !state.closing) return step(state);
+      if (event.message.type === 'migrating' || event.message.type === 'migrated' || event.message.type === 'key_handover') return onMigrating(state, event);
       return onClosing(state, event, env);
     }
+    case 'rotation_begun':
+    case 'rotation_ended':
+      return onRotating(state, event);
+    case 'migrate_requested':
+    case 'owed_paid':
+    case 'owed_refused':
+      return onMigrating(state, event);
     default:
       return onClosing(state, event, env);
   }

@@ -103,7 +103,7 @@ const saleAt = <S extends SaleProgress['step']>(state: CoordinatorLive, member: 
 const review = (state: CoordinatorLive, member: number, env: Env): Step<CoordinatorLive> => {
   const { sale, offer } = sellingOf(state, member);
   const branch = branchAt(state, member);
-  const problem = sale?.progress.step === 'signing' ? branchOver(state.live, branch) : branchProblem(state.live, branch, state.closing !== undefined);
+  const problem = sale?.progress.step === 'signing' ? branchOver(state.live, branch) : branchProblem(state.live, branch, closing(state, member));
   return problem && (sale ?? offer) ? giveUp(state, member, codeOf(problem), problem.reason, env) : step(state);
 };
 
@@ -173,12 +173,13 @@ const unknown = (state: CoordinatorLive, member: number, attempt: number): Step<
   return step(state, [refuse(state, member, attempt, AbortCode.Cancelled, 'this purchase was given up')]);
 };
 
-const closing = (state: CoordinatorLive): boolean => state.closing !== undefined;
+/** A close is being agreed, or this member is on its way to another factory. */
+const closing = (state: CoordinatorLive, member: number): boolean => state.closing !== undefined || state.migrations?.[member] !== undefined;
 
 const onQuoteRequest = (state: CoordinatorLive, member: number, attempt: number, amount: Sat, env: Env): Step<CoordinatorLive> => {
   const selling = sellingOf(state, member);
   const branch = branchAt(state, member);
-  const problem = selling.sale ? BUSY : purchaseProblem(state.live, branch, closing(state), amount);
+  const problem = selling.sale ? BUSY : purchaseProblem(state.live, branch, closing(state, member), amount);
   const quote: FactoryMessage = {
     type: 'purchase_quote',
     amount,
@@ -204,7 +205,7 @@ const onRequest = (
   const no = (code: number, reason: string): Step<CoordinatorLive> =>
     step(withSelling(state, member, { ...sellingOf(state, member), lastRequest }), [refuse(state, member, attempt, code, reason)]);
   if (other) return no(AbortCode.Busy, BUSY.reason);
-  const problem = purchaseProblem(state.live, branchAt(state, member), closing(state), amount);
+  const problem = purchaseProblem(state.live, branchAt(state, member), closing(state, member), amount);
   if (problem) return no(codeOf(problem), problem.reason);
   const price = priceOf(env.pricing, amount);
   if (!offered && fee < price) return no(AbortCode.NotAccepted, `the price is ${price.toString()} msat`);
@@ -220,7 +221,7 @@ const onOffer = (state: CoordinatorLive, member: number, terms: Omit<Deal, 'atte
   const selling = state.live.branches[member] && sellingOf(state, member);
   if (!selling) return step(state);
   const attempt = selling.lastOffer + 2;
-  const problem = (selling.sale ?? selling.offer) ? BUSY : purchaseProblem(state.live, branchAt(state, member), closing(state), terms.amount);
+  const problem = (selling.sale ?? selling.offer) ? BUSY : purchaseProblem(state.live, branchAt(state, member), closing(state, member), terms.amount);
   // The command has looked before; this is for what has changed since.
   if (problem || attempt > MAX_NUMBER) return step(state);
   const next = withSelling(state, member, { ...selling, lastOffer: attempt, offer: { ...terms, attempt } });

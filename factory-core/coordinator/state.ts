@@ -17,7 +17,7 @@ import type {
   Txid,
 } from '../../blip/brands.js';
 import type { CloseOutput } from '../../blip/messages.js';
-import type { ChannelFacts } from '../protocol/effects.js';
+import type { ChannelFacts, OwedInvoice } from '../protocol/effects.js';
 import type { FactoryPlan, FactorySpec, Terms } from '../model.js';
 import type { Pricing } from '../live/purchasing.js';
 import type { Live } from '../live/state.js';
@@ -219,6 +219,31 @@ export interface Selling {
   readonly paid: readonly { readonly paymentHash: PaymentHash; readonly preimage: Preimage }[];
 }
 
+/** One member's way to another factory (architecture 8). Numbers of attempts are never used again. */
+export type Migration = { readonly attempt: number; readonly to: InstanceId } & (
+  /** It has been told, and will be again. */
+  | { readonly step: 'asked' }
+  /** It pays itself; this node sends over its new channels what it can. */
+  | { readonly step: 'moving' }
+  /** What it asked for was not paid, for this reason; nothing goes over its old channels. */
+  | { readonly step: 'refused'; readonly problem: string }
+  /** Everything else is over there, it says; `owed` is compared and paid. Nothing goes over its old channels from here on. */
+  | ({ readonly step: 'paying' } & OwedInvoice)
+  | ({ readonly step: 'paid' } & OwedInvoice)
+  /** Its key is here, in its branch. */
+  | { readonly step: 'done'; readonly owed?: Msat }
+);
+
+export interface RotationTo {
+  readonly to: InstanceId;
+  /** How many were begun, this one included. */
+  readonly attempts: number;
+  /** Height when it was begun. */
+  readonly since: number;
+  /** Why the other factory did not come to be. */
+  readonly failure?: string;
+}
+
 export interface CoordinatorLive extends Common {
   readonly phase: 'live';
   readonly members: readonly Member[];
@@ -230,6 +255,12 @@ export interface CoordinatorLive extends Common {
   readonly closeFailure?: string;
   /** By member; absent where nothing was ever bought. */
   readonly selling?: Readonly<Record<number, Selling>>;
+  /** The factory its members move to. */
+  readonly rotation?: RotationTo;
+  /** By member. */
+  readonly migrations?: Readonly<Record<number, Migration>>;
+  /** How many times members were told to move. */
+  readonly migrationAttempts?: number;
 }
 
 export interface Aborted extends Common {

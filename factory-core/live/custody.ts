@@ -80,7 +80,8 @@ export const voidReason = (live: Live): string | undefined => {
 const spender = (live: Live, by: Txid): 'tree' | 'distribution' | 'close' | 'unknown' => {
   if (by === rootOf(live).signable.txid) return 'tree';
   if (by === distributionOf(live).signable.txid) return 'distribution';
-  if (by === closeOf(live)?.txid) return 'close';
+  // The coordinator closes without those whose keys it holds: they do not know the transaction, and need not.
+  if (by === closeOf(live)?.txid || live.handedOver) return 'close';
   return 'unknown';
 };
 
@@ -145,6 +146,9 @@ export const hasLeft = (live: Live, branch: Branch): boolean =>
     return kind === 'channel_closed' || (kind === 'gone' && channel.depth > 0);
   });
 
+/** Nothing below this branch's slot is the member's any more. */
+export const isHandedOver = (live: Live, branch: Branch): boolean => branch.heldKey !== undefined || live.handedOver === true;
+
 /**
  * May HTLCs pass over this channel of a branch? Not before the funding is deep enough, not while a close is being agreed,
  * not once its own exit has begun or the factory has ended under it.
@@ -155,7 +159,7 @@ export const mayCarryHtlcs = (live: Live, branch: Branch, closing: boolean, chan
   if (funding.kind === 'spent' && funding.by !== 'tree') return false;
   // Balances may change again only when an agreed close can no longer confirm.
   const ended = funding.kind === 'spent' && funding.depth >= live.spec.terms.minDepth;
-  if (closing || (live.close && !ended) || live.exits[branch.member]) return false;
+  if (closing || (live.close && !ended) || live.exits[branch.member] || isHandedOver(live, branch)) return false;
   const { kind } = channelStatus(live, branch, channel);
   return kind === 'virtual' || kind === 'publishing' || kind === 'on_chain';
 };

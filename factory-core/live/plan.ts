@@ -14,7 +14,7 @@ import type { Branch, Exit, Live } from './state.js';
 export const plan = (live: Live, role: 'coordinator' | 'member'): Effect[] => {
   const funding = fundingStatus(live);
   const { tip } = live.chain;
-  if (funding.kind === 'unconfirmed') return [];
+  if (funding.kind === 'unconfirmed' || live.handedOver) return [];
   const close = funding.kind === 'confirmed' ? signedClose(live) : [];
   if (funding.kind === 'confirmed') {
     if (role === 'member' && tip >= live.spec.expiryHeight) return [...close, publish(distributionOf(live), 'expired: paying everyone out')];

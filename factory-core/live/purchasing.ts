@@ -39,11 +39,11 @@ export const branchOver = (live: Live, branch: Branch): Refusal | undefined => {
   return undefined;
 };
 
-/** Why it can have none now, whatever its size; `closing`: a close is being agreed. */
+/** Why it can have none now, whatever its size; `closing`: a close is being agreed, or the client is moving to another factory. */
 export const branchProblem = (live: Live, branch: Branch, closing: boolean): Refusal | undefined => {
   const funding = fundingStatus(live);
   if (funding.kind === 'unconfirmed' || (funding.kind === 'confirmed' && funding.depth < live.spec.terms.minDepth)) return busy('the factory is not active yet');
-  if (closing || live.close) return busy('the factory is being closed');
+  if (closing || live.close) return busy('the factory is being closed, or the client is moving to another one');
   return branchOver(live, branch);
 };
 

@@ -2,7 +2,7 @@
  * A factory whose funding transaction is out: the same for both roles. Everything that must be done about it follows
  * from this, the chain's state within it, and the height, so a crash loses nothing: it is planned anew with every block.
  */
-import type { ChannelId, Msat, NodeId, Outpoint, Sat, SchnorrSignature, Script, Txid } from '../../blip/brands.js';
+import type { ChannelId, Msat, NodeId, Outpoint, Sat, SchnorrSignature, Script, SecretKey, Txid } from '../../blip/brands.js';
 import type { CloseOutput } from '../../blip/messages.js';
 import type { FactorySpec } from '../model.js';
 
@@ -29,6 +29,11 @@ export interface Branch {
   readonly leafSignature: SchnorrSignature;
   /** Each spends the stock of the one before; the first, the leaf's. */
   readonly purchases: readonly Purchase[];
+  /**
+   * The coordinator's only: the member's key, handed over and checked (architecture 8). All that is below its slot is the
+   * coordinator's then, and nothing goes over its channels any more.
+   */
+  readonly heldKey?: SecretKey;
 }
 
 /** What the chain says of the outputs we watch. Heights are those of the block. */
@@ -73,6 +78,8 @@ export interface Live {
   readonly chain: ChainView;
   readonly exits: Readonly<Record<number, Exit>>;
   readonly close?: AgreedClose;
+  /** A member's only: its key has been handed over, or is about to be. Nothing of this factory concerns it any more. */
+  readonly handedOver?: true;
   /** The factory has ended on chain and its channels have been closed in the node. */
   readonly retired: boolean;
 }

@@ -101,6 +101,7 @@ const drain = (state: MemberLive, attempt: number, env: MemberEnv, outputs?: rea
   const { live } = state;
   const branch = present(live.branches[0]);
   const usable = fundingStatus(live).kind === 'confirmed' && branchStatus(live, branch).kind === 'virtual' && !live.exits[branch.member];
+  if (state.migration) return fail(state, attempt, 'this node is moving to another factory', env, AbortCode.Busy);
   if (!usable) return fail(state, attempt, 'the factory is not active here', env, AbortCode.Busy);
   const next: MemberLive = { ...giveUp(state, env), closing: { attempt, progress: { step: 'draining', ...(outputs ? { outputs } : {}) } } };
   return step(next, [

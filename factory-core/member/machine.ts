@@ -6,10 +6,11 @@ import { andThen, step } from '../protocol/effects.js';
 import type { Txid } from '../../blip/brands.js';
 import { leafOf } from '../live/paths.js';
 import { present } from '../protocol/present.js';
-import { onChain } from '../live/custody.js';
+import { fundingStatus, onChain } from '../live/custody.js';
 import { isPurchaseMessage } from '../live/purchasing.js';
 import { exitFrom, plan, retire } from '../live/plan.js';
 import { onClosing } from './closing.js';
+import { onMigrating, stayed } from './migrating.js';
 import { commonOf, createKey, joinMessage, LOST_NONCES, onSpec, refuse, reply } from './joining.js';
 import { memberLeaf, onAudited, onOpeningMessage, openingAnswer } from './opening.js';
 import { onPurchase } from './purchase.js';
@@ -158,18 +159,27 @@ const onFactory = (state: MemberLive, event: Event, env: MemberEnv): Step<Member
         const aborted: MemberAborted = { ...commonOf(state), phase: 'aborted', reason: 'the funding transaction never appeared' };
         return step(aborted, [{ kind: 'discard_channels', peers: [], fundingTxids: [leafTxid(state)] }]);
       }
-      return step({ ...state, live }, [...plan(live, 'member'), ...effects]);
+      // With its factory it ends, or comes to the chain; what has not been moved by now goes that way.
+      const kept = fundingStatus(live).kind === 'spent' ? stayed(state) : state;
+      return step({ ...kept, live }, [...plan(live, 'member'), ...effects]);
     }
     case 'exit_requested': {
+      if (state.live.handedOver) return step(state);
       const exits = { ...state.live.exits, [state.member]: exitFrom(state.live.exits[state.member], chain.tip, event.by) };
       const live = { ...state.live, exits };
-      return step({ ...state, live }, plan(live, 'member'));
+      return step({ ...stayed(state), live }, plan(live, 'member'));
     }
     case 'restarted': {
       const next = onClosing(state, event, env);
       return { ...next, effects: [...next.effects, ...plan(next.state.live, 'member')] };
     }
+    case 'next_active':
+    case 'balance_moved':
+    case 'balance_settled':
+    case 'owed_received':
+      return onMigrating(state, event, env);
     case 'peer_connected':
+      if (state.migration) return onMigrating(state, event, env);
       // The coordinator may have missed that we are ready.
       if (event.peer !== state.coordinator || chain.fundingHeight !== undefined) return step(state);
       return step(state, [{ kind: 'send', to: state.coordinator, attempt: state.attempt, message: { type: 'ready' } }]);
@@ -197,7 +207,9 @@ const onLiveMessage = (state: MemberLive, attempt: number, message: FactoryMessa
     const next = onSpec(state, attempt, message, env);
     return { ...next, effects: [{ kind: 'discard_channels', peers: [], fundingTxids: [leafTxid(state)] }, ...next.effects] };
   }
-  return onClosing(state, { type: 'message', from: state.coordinator, attempt, message }, env);
+  const event = { type: 'message', from: state.coordinator, attempt, message } as const;
+  if (message.type === 'migrate' || message.type === 'key_received') return onMigrating(state, event, env);
+  return onClosing(state, event, env);
 };
 
 const leafTxid = (state: MemberLive): Txid => leafOf(state.live, present(state.live.branches[0])).signable.txid;

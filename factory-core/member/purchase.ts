@@ -39,7 +39,8 @@ const with_ = (state: MemberLive, change: Partial<Purchasing>): MemberLive => ({
 const at = (state: MemberLive, current: Buying, progress: BuyingProgress): MemberLive => with_(state, { current: { ...current, progress } });
 
 const branchOf = (state: MemberLive): Branch => present(state.live.branches[0]);
-const isClosing = (state: MemberLive): boolean => state.closing !== undefined;
+/** A close is being agreed, or this member is on its way to another factory. */
+const isClosing = (state: MemberLive): boolean => state.closing !== undefined || state.migration !== undefined;
 const say = (state: MemberLive, attempt: number, message: FactoryMessage): Effect => ({ kind: 'send', to: state.coordinator, attempt, message });
 const refusal = (state: MemberLive, attempt: number, code: number, reason: string): Effect => say(state, attempt, { type: 'purchase_abort', code, reason });
 

@@ -17,6 +17,7 @@ import type { CloseOutput, Invite } from '../../blip/messages.js';
 import type { PurchaseQuote } from '../../blip/purchase-messages.js';
 import type { FactorySpec } from '../model.js';
 import type { Live } from '../live/state.js';
+import type { OwedInvoice } from '../protocol/effects.js';
 import type { Signer } from '../musig/index.js';
 import type { PlanBounds } from '../validate.js';
 
@@ -127,6 +128,20 @@ export interface Purchasing {
   /** Amounts of all channels ever expected: a channel of one that is in no branch is nobody's, and carries nothing. */
   readonly expected: readonly Sat[];
 }
+/** This member's way to another factory (architecture 8). */
+export type MemberMigration = { readonly attempt: number; readonly to: InstanceId } & (
+  /** The other factory is not active here yet. */
+  | { readonly step: 'waiting' }
+  /** Paying itself through the coordinator; everything else goes on. */
+  | { readonly step: 'moving' }
+  /** Nothing is taken over the old channels any more; the last HTLCs end, the last of the balance moves. */
+  | { readonly step: 'settling' }
+  /** What could not be moved is awaited. */
+  | ({ readonly step: 'owed' } & OwedInvoice)
+  /** The key may have left: this member is out, whether or not the coordinator knows. */
+  | { readonly step: 'handing_over' }
+  | { readonly step: 'handed_over' }
+);
 
 export interface MemberLive extends Common {
   readonly phase: 'live';
@@ -134,6 +149,7 @@ export interface MemberLive extends Common {
   readonly live: Live;
   readonly closing?: MemberClosing;
   readonly purchasing?: Purchasing;
+  readonly migration?: MemberMigration;
 }
 
 export interface MemberAborted extends Common {

@@ -15,6 +15,8 @@ import {
   type PublicNonce,
   schnorrSignature,
   type SchnorrSignature,
+  secretKey as secretKeyOf,
+  type SecretKey,
   type Txid,
 } from '../../blip/brands.js';
 import type { StockSweep } from '../leaf.js';
@@ -48,6 +50,13 @@ export interface Signer {
    * @throws MusigError `not_a_signer` when the stock is another coordinator's
    */
   signSweep(sweep: Pick<StockSweep, 'tx' | 'stock'>): SchnorrSignature;
+  /**
+   * The signer of a key that a member has handed over: the same one for the same key, with nonces of its own.
+   * @throws MusigError `bad_secret`
+   */
+  held(key: SecretKey): Signer;
+  /** Our secret key, to be handed over: whoever calls this has nothing left that it protects. */
+  reveal(): SecretKey;
 }
 
 /** A nonce with what it was made for. */
@@ -69,6 +78,7 @@ export const createSigner = (secretKey: Uint8Array, random: (n: number) => Uint8
   const pair = keyPair(secretKey);
   const publicKey = pubKey(bytesToHex(pair.publicKey));
   const attempts = new Map<string, Map<Txid, Entry>>();
+  const others = new Map<SecretKey, Signer>();
   let lastRandom = '';
 
   const freshRandom = (): Uint8Array => {
@@ -127,6 +137,13 @@ export const createSigner = (secretKey: Uint8Array, random: (n: number) => Uint8
     drop(attempt: string): void {
       attempts.get(attempt)?.forEach((entry) => entry.secret.destroy());
       attempts.delete(attempt);
+      others.forEach((other) => other.drop(attempt));
     },
+    held(key: SecretKey): Signer {
+      const known = others.get(key) ?? createSigner(hexToBytes(key), random);
+      others.set(key, known);
+      return known;
+    },
+    reveal: (): SecretKey => secretKeyOf(bytesToHex(pair.secretKey)),
   });
 };

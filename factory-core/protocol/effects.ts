@@ -9,10 +9,12 @@
 import type {
   ChannelId,
   Hex,
+  InstanceId,
   Msat,
   NodeId,
   Outpoint,
   PaymentHash,
+  PaymentSecret,
   Sat,
   SchnorrSignature,
   Script,
@@ -89,6 +91,29 @@ export type DurableEffect =
   | { readonly kind: 'drop_purchase'; readonly member: number; readonly peer: NodeId; readonly fundingTxid?: Txid }
   /** The factory under this channel is gone: close it and, where the node can, forget it. */
   | { readonly kind: 'retire_channel'; readonly peer: NodeId; readonly channelId: ChannelId }
+  /** Waits until our channels of factory `to` can be used; gives `next_active`. */
+  | { readonly kind: 'await_next'; readonly attempt: number; readonly to: InstanceId }
+  /**
+   * Pay ourselves, from these channels, through the coordinator, to our channels of factory `to`, until only what the channel
+   * reserve keeps is left. Gives `balance_moved`.
+   */
+  | { readonly kind: 'move_balance'; readonly attempt: number; readonly from: readonly ChannelId[]; readonly to: InstanceId }
+  /** The same once nothing new comes in, until no HTLC is left; then an invoice for the rest. Gives `balance_settled`. */
+  | { readonly kind: 'settle_balance'; readonly attempt: number; readonly from: readonly ChannelId[]; readonly to: InstanceId }
+  /** Waits until this invoice of ours is paid, and factory `to` is still active then; gives `owed_received`. */
+  | { readonly kind: 'await_owed'; readonly to: InstanceId; readonly paymentHash: PaymentHash }
+  /**
+   * Compare `owed` with what this node sees in the channels `from` and in the fees it took, and pay it, once, to the member's
+   * channels of factory `to`; gives `owed_paid` or `owed_refused`.
+   */
+  | {
+      readonly kind: 'pay_owed';
+      readonly member: number;
+      readonly peer: NodeId;
+      readonly from: readonly ChannelId[];
+      readonly to: InstanceId;
+      readonly invoice: OwedInvoice;
+    }
   /** Sign and send the funding transaction; gives `funding_sent` or `funding_rejected`. */
   | { readonly kind: 'send_funding'; readonly psbt: string; readonly funding: Outpoint };
 
@@ -107,6 +132,11 @@ const DURABLE: Readonly<Record<DurableEffect['kind'], true>> = {
   drop_purchase: true,
   retire_channel: true,
   send_funding: true,
+  await_next: true,
+  move_balance: true,
+  settle_balance: true,
+  await_owed: true,
+  pay_owed: true,
 };
 /** Every kind, for tests that must leave none out. */
 export const DURABLE_KINDS = Object.keys(DURABLE) as readonly DurableEffect['kind'][];
@@ -116,6 +146,14 @@ const CLEANUP: ReadonlySet<Effect['kind']> = new Set(['release_funding', 'discar
 export const isCancellable = (effect: Effect): boolean => isDurable(effect) && !CLEANUP.has(effect.kind);
 
 export const isDurable = (effect: Effect): effect is DurableEffect => effect.kind in DURABLE;
+
+/** What a member could not move itself, to be paid to it (`migrated`). */
+export interface OwedInvoice {
+  readonly owed: Msat;
+  readonly paymentHash: PaymentHash;
+  readonly paymentSecret: PaymentSecret;
+  readonly finalCltv: number;
+}
 
 /** What a channel looks like to its node, as far as we must know. */
 export interface ChannelFacts {
@@ -155,6 +193,22 @@ export type Event =
   /** The HTLC of a purchase's fee waits in the coordinator's hook; `fee_lost`: it had to be failed. */
   | { readonly type: 'fee_held'; readonly paymentHash: PaymentHash }
   | { readonly type: 'fee_lost'; readonly paymentHash: PaymentHash }
+  | { readonly type: 'next_active'; readonly attempt: number }
+  | { readonly type: 'balance_moved'; readonly attempt: number }
+  /** `invoice` for what is left and what moving has cost, if that is anything. */
+  | {
+      readonly type: 'balance_settled';
+      readonly attempt: number;
+      readonly invoice?: OwedInvoice;
+    }
+  | { readonly type: 'owed_received'; readonly paymentHash: PaymentHash }
+  | { readonly type: 'owed_paid'; readonly member: number }
+  | { readonly type: 'owed_refused'; readonly member: number; readonly reason: string }
+  /** A factory for this one's members is being created. */
+  | { readonly type: 'rotation_begun'; readonly to: InstanceId }
+  | { readonly type: 'rotation_ended'; readonly to: InstanceId; readonly reason: string }
+  /** Factory `to` is active: these members may move there. */
+  | { readonly type: 'migrate_requested'; readonly to: InstanceId; readonly members: readonly number[] }
   | ChainEvent
   /** The operator's commands. */
   | { readonly type: 'quote_requested'; readonly amount: Sat }

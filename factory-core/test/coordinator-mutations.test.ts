@@ -5,23 +5,26 @@
  */
 import { describe, expect, test } from '@jest/globals';
 import { MESSAGE_TYPES, messageSender } from '../../blip/protocol-codec.js';
+import { RESERVE } from './sim/moving.js';
 import { alterationsOf, assertComplete, endingOf, live, undisturbed, type Scenario } from './support/altered.js';
-import { calledOff, created, createdAndClosed, theClient, theCoordinator, worldWith } from './support/lives.js';
+import { calledOff, created, createdAndClosed, rotated, theClient, theCoordinator, worldWith } from './support/lives.js';
 
 const scenario = (name: string, drive: Scenario['drive']): Scenario => ({ name, drive, world: worldWith('client 1'), liar: theClient, victim: theCoordinator });
 const declined: Scenario['drive'] = (world) => {
   theClient(world).declines = 'not today';
   created(world);
 };
+const ROTATION: ReadonlySet<string> = new Set(['migrating', 'migrated', 'key_handover']);
 const LIVES = [
-  undisturbed(scenario('a creation and a close', createdAndClosed), (type) => type !== 'abort'),
+  undisturbed(scenario('a creation and a close', createdAndClosed), (type) => type !== 'abort' && !ROTATION.has(type)),
   undisturbed(scenario('an invitation that is declined', declined), (type) => type === 'decline'),
   undisturbed(scenario('a creation that a client leaves', calledOff(theClient)), (type) => type === 'abort'),
+  undisturbed(scenario('a rotation', rotated), (type) => ROTATION.has(type)),
 ];
 
 // Those of purchases are in purchase-mutations.test.ts.
 test('there is a life for every message a coordinator can get, and every field of it is altered', () => {
-  expect(LIVES.map((l) => l.ending)).toEqual(['closed', 'active', 'funding']);
+  expect(LIVES.map((l) => l.ending)).toEqual(['closed', 'active', 'funding', 'active']);
   assertComplete(LIVES, MESSAGE_TYPES.filter((type) => messageSender(type) !== 'coordinator' && !type.startsWith('purchase_')));
 });
 
@@ -43,6 +46,14 @@ const CLOSE_FAILS: readonly (readonly [field: RegExp, reason: RegExp, ending: 'a
   [/^close_partial\.partial$/, /: sent a bad partial signature/, 'closing'],
 ];
 
+/** In a rotation nobody is shut out either: what the member gets wrong keeps its own key from being the coordinator's. */
+const STAYS: readonly (readonly [field: RegExp, step: RegExp, why: string])[] = [
+  [/^migrated\.owed$/, /^(refused|paying)$/, 'more than is due is refused; what is less than its own invoice says it does not take'],
+  [/^migrated\.payment(Hash|Secret)$/, /^paying$/, 'not its invoice: the payment fails, and is tried again'],
+  [/^migrated\.finalCltv$/, /^done$/, 'it gets more time than it needs'],
+  [/^key_handover\.secretKey$/, /^paid$/, 'not its key'],
+];
+
 describe.each(LIVES)('$scenario.name', ({ scenario: played, originals }) => {
   const altered = originals.flatMap((o) => alterationsOf(o).map((a) => [`${o.message.type}.${a.path}`, a.what, a] as const));
   test.each(altered)('%s: %s', (field, _what, alteration) => {
@@ -54,6 +65,14 @@ describe.each(LIVES)('$scenario.name', ({ scenario: played, originals }) => {
       expect(state?.phase === 'live' && state.closeFailure?.startsWith(liar.id)).toBe(true);
       // A nonce of another factor is found out by the partial signature only.
       expect(['closing', close[2]]).toContain(endingOf(victim));
+      return;
+    }
+    const stays = STAYS.find(([f]) => f.test(field));
+    if (stays) {
+      const migration = state?.phase === 'live' ? state.migrations?.[1] : undefined;
+      expect(migration?.step).toMatch(stays[1]);
+      expect(world.coordinator.live!.branches.map((b) => b.heldKey !== undefined)).toEqual([true, migration?.step === 'done', true]);
+      expect(world.moving.account(liar.id).repaid).toBeLessThanOrEqual(RESERVE + 100n);
       return;
     }
     const found = FOUND.find(([f]) => f.test(field));

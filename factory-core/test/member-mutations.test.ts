@@ -9,12 +9,15 @@ import type { FactoryMessageType } from '../../blip/messages.js';
 import { MESSAGE_TYPES, messageSender } from '../../blip/protocol-codec.js';
 import { branchStatus, liveState } from '../live/custody.js';
 import { alterationsOf, assertComplete, endingOf, live, undisturbed, type AlteredField, type Life, type Scenario } from './support/altered.js';
-import { calledOff, closeGivenUp, createdAndClosed, theClient, theCoordinator, worldWith } from './support/lives.js';
+import { calledOff, closeGivenUp, createdAndClosed, rotated, theClient, theCoordinator, worldWith } from './support/lives.js';
 
 const PARTIALS: ReadonlySet<string> = new Set(['partials', 'leaf_partial', 'close_partial']);
 
-/** `refused`: the member is out in the end, without an exit. `same`: as undisturbed. `open`: its exit is there, the close is not. */
-type Outcome = 'refused' | 'same' | 'open';
+/**
+ * `refused`: the member is out in the end, without an exit. `same`: as undisturbed. `open`: its exit is there, the close is not.
+ * `stays`: it has not moved, its key is its own, and so is its exit.
+ */
+type Outcome = 'refused' | 'same' | 'open' | 'stays';
 /** What a member cannot tell at once, or need not. */
 interface Harmless {
   readonly field: RegExp;
@@ -39,6 +42,7 @@ const HARMLESS: readonly Harmless[] = [
   { field: /^close_proposal\.outputs$/, outcome: 'open', why: 'a client that is left out refuses, unless it has nothing; the coordinator’s part is the coordinator’s' },
   { field: /^close_aggregate_nonce\.nonce$/, outcome: 'open', why: 'as for the tree; the exit, with the same balance, is still there' },
   { field: /^close_signature\.signature$/, outcome: 'same', why: 'ignored unless it verifies; the chain shows the close' },
+  { field: /^migrate\.toInstance$/, outcome: 'stays', why: 'it waits for a factory of the coordinator’s that it has seen to be active' },
   { field: /^abort\./, outcome: 'same', why: 'an attempt is over whatever the reason; a factory on chain is never aborted by words' },
 ];
 
@@ -69,15 +73,17 @@ const scenario = (name: string, drive: Scenario['drive']): Scenario => ({
   liar: theCoordinator,
   victim: theClient,
 });
+const ROTATION: ReadonlySet<FactoryMessageType> = new Set(['migrate', 'key_received']);
 const LIVES = [
-  undisturbed(scenario('a creation and a close', createdAndClosed), (type) => type !== 'abort'),
+  undisturbed(scenario('a creation and a close', createdAndClosed), (type) => type !== 'abort' && !ROTATION.has(type)),
   undisturbed(scenario('a creation that is called off', calledOff(theCoordinator)), (type) => type === 'abort'),
   undisturbed(scenario('a close that is given up', closeGivenUp), (type) => type === 'abort'),
+  undisturbed(scenario('a rotation', rotated), (type) => ROTATION.has(type)),
 ];
 
 // Those of purchases are in purchase-mutations.test.ts.
 test('there is a life for every message a member can get, and every field of it is altered', () => {
-  expect(LIVES.map((l) => l.ending)).toEqual(['closed', 'aborted', 'active']);
+  expect(LIVES.map((l) => l.ending)).toEqual(['closed', 'aborted', 'active', 'active']);
   assertComplete(LIVES, MESSAGE_TYPES.filter((type) => messageSender(type) !== 'member' && !type.startsWith('purchase_')));
 });
 
@@ -117,13 +123,22 @@ const settled = ({ outcome, found }: Harmless, { world, victim }: Life, ending: 
     case 'open':
       expect(liveState(victim.live!, false)).toBe('closing');
       expect(victim.live!.close?.signature).toBeUndefined();
-      world.command(victim, { type: 'exit_requested', members: [1] });
-      for (let i = 0; i < 6; i += 1) {
-        world.mine(1);
-        world.quiet();
-      }
-      expect(branchStatus(victim.live!, victim.live!.branches[0]!).kind).toBe('channel_closed');
+      leavesAlone(world, victim);
+      return;
+    case 'stays':
+      expect(victim.live!.handedOver).toBeUndefined();
+      expect(world.coordinator.live!.branches.map((b) => b.heldKey !== undefined)).toEqual([true, false, true]);
+      leavesAlone(world, victim);
   }
+};
+
+const leavesAlone = (world: Life['world'], victim: Life['victim']): void => {
+  world.command(victim, { type: 'exit_requested', members: [1] });
+  for (let i = 0; i < 6; i += 1) {
+    world.mine(1);
+    world.quiet();
+  }
+  expect(branchStatus(victim.live!, victim.live!.branches[0]!).kind).toBe('channel_closed');
 };
 
 test('nothing is listed that the member refuses by now', () => {

@@ -46,6 +46,12 @@ export const WHERE: Readonly<Record<DurableEffect['kind'], readonly Operation[]>
   // Of a purchase, which is none of these.
   pay_fee: [],
   drop_purchase: [],
+  // Of a rotation.
+  await_next: [],
+  move_balance: [],
+  settle_balance: [],
+  await_owed: [],
+  pay_owed: [],
 };
 
 /** Nothing here takes so long, on whatever machine. */

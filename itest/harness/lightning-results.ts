@@ -16,6 +16,7 @@ export interface LightningResults {
     readonly channels: readonly { readonly node_id: string; readonly channel_id: string; readonly capacity_msat: number }[];
     readonly excluded?: readonly Excluded[];
   };
+  'factory-rotate': { readonly factory_id: string; readonly to: LightningResults['factory-create']; readonly away?: readonly string[] };
   'factory-list': { readonly factories: readonly (Factory & { readonly role: 'coordinator' | 'member'; readonly member_count: number })[] };
   'factory-status': FactoryStatus;
 }
@@ -71,6 +72,8 @@ export interface FactoryStatus extends Factory {
     readonly state: string;
     readonly path: { readonly transactions: number; readonly confirmed: number };
     readonly channels: readonly { readonly channel_id: string; readonly to_us_msat: number; readonly total_msat: number }[];
+    readonly migration?: { readonly to: string; readonly step: string; readonly owed_msat?: number; readonly problem?: string };
   }[];
+  readonly rotation?: { readonly to: string; readonly moved: number; readonly members: number; readonly problem?: string };
   readonly exit: { readonly transactions: number; readonly vbytes: number; readonly blocks: number; readonly cost_msat: number };
 }

@@ -9,6 +9,7 @@ import { ErrorCode, fail } from './errors.js';
 import { factoryCreate } from './create.js';
 import { factoryExit } from './exit.js';
 import { factorySell } from './sell.js';
+import { factoryRotate } from './rotate.js';
 import { factoryList, factoryStatus } from './status.js';
 import { factoryPlan, factoryTree } from './tree.js';
 import { factoryVerify } from './verify.js';
@@ -37,6 +38,7 @@ const all = (context: () => Context): Readonly<Record<string, Method>> => ({
   'factory-exit': factoryExit(context),
   'factory-buy': factoryBuy(context),
   'factory-sell': factorySell(context),
+  'factory-rotate': factoryRotate(context),
   'factory-plan': factoryPlan(context),
   'factory-tree': factoryTree(context),
   'factory-verify': factoryVerify(context),

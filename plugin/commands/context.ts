@@ -1,6 +1,7 @@
 /** What commands work with. */
 import type { ChainHash, Msat, NodeId } from '../../blip/brands.js';
 import type { Pricing } from '../../factory-core/live/purchasing.js';
+import type { AllocationBounds } from '../../factory-core/allocation.js';
 import type { Terms } from '../../factory-core/model.js';
 import type { TermsPolicy } from '../../factory-core/validate.js';
 import type { Accept } from '../engine/accepting.js';
@@ -30,6 +31,8 @@ export interface Settings {
   readonly maxPurchaseFee: Msat;
   /** What raising fees may cost. */
   readonly budget: Budget;
+  /** What a rotation gives to clients by itself. */
+  readonly allocation: AllocationBounds;
 }
 
 export interface Context {

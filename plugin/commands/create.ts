@@ -48,22 +48,36 @@ export const factoryCreate = (context: () => Context) =>
     },
     check: async (p) => {
       const ctx = context();
-      if (!requested(ctx, p)) await allowed(ctx, p);
+      if (!requested(ctx, creation(p).request)) await allowed(ctx, p);
     },
-    run: (p, command) => create(context(), p, command),
+    run: (p, command) => createFactory(context(), creation(p), command),
   });
 
 /** From the look at what is there to the record of what is begun, one command at a time: the same request may come twice at once. */
 const admitted = inTurn();
 
-const create = async (ctx: Context, p: CreateParams, command: CommandContext): Promise<JsonObject> => {
+/** A creation, whichever command asks for it. */
+export interface Creation {
+  readonly request: RequestKey | undefined;
+  /** Looked for only when the request is a new one. */
+  readonly params: () => CreateParams | Promise<CreateParams>;
+  /** What else is to be recorded as soon as the factory has a name. */
+  readonly begun?: (instanceId: InstanceId) => void;
+}
+const creation = (p: CreateParams): Creation => ({ request: requestKey('factory-create', p), params: () => p });
+
+export const createFactory = async (ctx: Context, { request, params, begun: noted }: Creation, command: CommandContext): Promise<JsonObject> => {
   const begun = await admitted(async () => {
-    const before = requested(ctx, p);
+    const before = requested(ctx, request);
     if (before) return before;
+    const p = await params();
     const { checked, plan, wallet } = await allowed(ctx, p);
-    return p.dry_run ? { result: { ...preview(checked, plan, wallet), ...(await warningsFor(ctx, plan)) } } : { instanceId: await start(ctx, checked, keyOf(p)) };
+    if (p.dry_run) return { result: { ...preview(checked, plan, wallet), ...(await warningsFor(ctx, plan)) } };
+    const instanceId = await start(ctx, checked, request);
+    noted?.(instanceId);
+    return { instanceId };
   });
-  return begun.result ?? finished(ctx, begun.instanceId, command, keyOf(p));
+  return begun.result ?? finished(ctx, begun.instanceId, command, request);
 };
 
 /** Everything that could stand in the way, without touching any of it. */
@@ -77,13 +91,11 @@ const allowed = async (ctx: Context, p: CreateParams): Promise<{ readonly checke
   return { checked, plan, wallet: await checkWallet(ctx, plan) };
 };
 
-const keyOf = (p: CreateParams): RequestKey | undefined => requestKey('factory-create', p);
-
 type Begun = { readonly result: JsonObject } | { readonly instanceId: InstanceId; readonly result?: undefined };
 
 /** Architecture 12.16: the same request again gets the first's result, never a second factory. */
-const requested = (ctx: Context, p: CreateParams): Begun | undefined => {
-  const record = recordOf(ctx, keyOf(p));
+export const requested = (ctx: Context, request: RequestKey | undefined): Begun | undefined => {
+  const record = recordOf(ctx, request);
   if (record?.instanceId === undefined) return undefined;
   return record.result === undefined ? { instanceId: record.instanceId } : { result: record.result as JsonObject };
 };

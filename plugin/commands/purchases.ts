@@ -36,7 +36,8 @@ export const boughtFor = (branch: Branch, requestId: string | undefined): Purcha
 /** What stands in the way on this node, before anybody is asked. */
 export const checkPurchase = ({ instanceId, state }: LiveFactory, command: string, branch: Branch, amount: Sat, min: Sat): void => {
   if (amount < min) invalid('amount', `${amount} sat: a channel has at least ${min} sat`);
-  const problem = purchaseProblem(state.live, branch, state.closing !== undefined, amount);
+  const moving = state.role === 'member' ? state.migration : state.migrations?.[branch.member];
+  const problem = purchaseProblem(state.live, branch, state.closing !== undefined || moving !== undefined, amount);
   if (!problem) return;
   if (problem.kind === 'busy') fail(ErrorCode.WrongState, `${command}: ${problem.reason}`, { factory_id: instanceId, state: stateName(state) });
   fail(ErrorCode.InvalidParams, `amount: ${problem.reason}`, { field: 'amount', stock_msat: unsoldStock(state.live, branch) * 1000n });

@@ -1,6 +1,6 @@
 /** Factories as commands show them. */
 import type { InstanceId, Msat, NodeId } from '../../blip/brands.js';
-import { branchStatus, channelStatus, depthOf, fundingStatus, liveState, voidReason, type BranchStatus } from '../../factory-core/live/custody.js';
+import { branchStatus, channelStatus, depthOf, fundingStatus, isHandedOver, liveState, voidReason, type BranchStatus } from '../../factory-core/live/custody.js';
 import { channelsOf as channelsOfBranch, exitPath, lastStock, outpointKey, purchasePath } from '../../factory-core/live/paths.js';
 import type { Branch, Live } from '../../factory-core/live/state.js';
 import { calendarOf } from '../../factory-core/live/deadlines.js';
@@ -150,7 +150,8 @@ const liveView = (state: LiveState, around: Surroundings, publishing: readonly P
       ...(funding.kind === 'spent' ? { spent_by: funding.by, spending_txid: funding.txid } : {}),
     },
     shape: spec.fanouts.join('x'),
-    members: live.branches.map((branch) => memberView(live, branch, around)),
+    members: live.branches.map((branch) => ({ ...memberView(live, branch, around), ...migrationView(state, branch) })),
+    ...rotationView(state),
     exit: exitView(live, around.feerates),
     warnings: warningsFor(state, new Set(around.peers.filter((p) => p.connected).map((p) => p.id))).map(warningView),
     pending: livePending(state, publishing),
@@ -159,6 +160,36 @@ const liveView = (state: LiveState, around: Surroundings, publishing: readonly P
 };
 
 const warningView = ({ code, urgency, text, deadline }: Warning): JsonObject => ({ code, urgency, text, deadline });
+/** The factory this one's members move to. */
+const rotationView = (state: LiveState): JsonObject => {
+  if (state.role === 'member' || !state.rotation) return {};
+  const { to, attempts, since, failure } = state.rotation;
+  const all = state.live.branches;
+  return {
+    rotation: {
+      to,
+      attempts,
+      since,
+      moved: all.filter((b) => b.heldKey !== undefined).length,
+      members: all.length,
+      ...(failure === undefined ? {} : { problem: failure }),
+    },
+  };
+};
+
+/** How far one member is on its way. */
+const migrationView = (state: LiveState, branch: Branch): JsonObject => {
+  const migration = state.role === 'member' ? state.migration : state.migrations?.[branch.member];
+  if (!migration) return {};
+  return {
+    migration: {
+      to: migration.to,
+      step: migration.step,
+      ...('owed' in migration ? { owed_msat: migration.owed } : {}),
+      ...('problem' in migration ? { problem: migration.problem } : {}),
+    },
+  };
+};
 
 const fundingProblem = (live: Live): JsonObject => {
   const funding = fundingStatus(live);
@@ -194,6 +225,7 @@ const branchName = (live: Live, branch: Branch, status: BranchStatus): string =>
   switch (status.kind) {
     case 'virtual':
     case 'publishing':
+      if (isHandedOver(live, branch)) return 'moved';
       return live.exits[branch.member] === undefined ? 'in_factory' : 'leaving';
     case 'on_chain':
       return 'on_chain';

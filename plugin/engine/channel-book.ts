@@ -1,9 +1,10 @@
 /** Which of the node's channels are factory channels, for hooks that must answer in milliseconds: from memory. */
-import type { ChannelId, Msat, NodeId, Sat } from '../../blip/brands.js';
+import type { ChannelId, InstanceId, Msat, NodeId, Sat } from '../../blip/brands.js';
 import type { FactoryChannelFacts } from '../../factory-core/htlc-policy.js';
 import { fundingStatus, mayCarryHtlcs } from '../../factory-core/live/custody.js';
 import { channelsOf, earlyWarningOf, type BranchChannel } from '../../factory-core/live/paths.js';
 import type { Branch } from '../../factory-core/live/state.js';
+import { rotationOf } from '../../factory-core/rotation.js';
 import type { Channel, Lightning } from '../lightning/lightning.js';
 import type { Engine } from './engine.js';
 import { isClosing, type FactoryState } from './factory.js';
@@ -15,7 +16,7 @@ export interface FactoryChannel {
 }
 
 export class ChannelBook {
-  /** By short channel id and alias, factory channels and others, as CLN last listed them. */
+  /** By channel id, short channel id and alias, factory channels and others, as CLN last listed them. */
   private named = new Map<string, Channel>();
   private refreshing: Promise<void> | undefined;
 
@@ -46,20 +47,32 @@ export class ChannelBook {
   }
 
   /**
-   * Whether a channel may have been opened to us as a factory's and has not become one: it is zero-conf because we took it
-   * for that, and until its leaf is signed, stored and audited (architecture 6) nothing stands behind it.
+   * What decides whether this channel, named by its id or an alias, may carry an HTLC; undefined: it has nothing to do with
+   * factories. One that may be a factory's and is not known as such is looked up once more: it may have confirmed, or become one.
    */
-  async isUnaudited(alias: string): Promise<boolean> {
-    const looksSo = (channel: Channel | undefined): boolean =>
-      channel?.opener === 'remote' && channel.private && channel.shortChannelId === undefined && !this.byChannelId(channel.channelId) && this.invitedBy(channel.peer, channel.total);
-    if (!looksSo(await this.channel(alias))) return false;
-    // It may have confirmed since CLN was asked.
+  async look(name: string): Promise<Looked | undefined> {
+    const known = this.byChannelId(name as ChannelId) ?? (await this.byAlias(name));
+    if (known) return { peer: known.branch.peer, channelId: known.channel.channelId, facts: this.facts(known) };
+    if (!this.isUnaudited(await this.channel(name))) return undefined;
     await this.refresh();
-    return looksSo(this.named.get(alias));
+    const channel = this.named.get(name);
+    return channel && this.isUnaudited(channel) ? { peer: channel.peer, channelId: channel.channelId, facts: UNAUDITED } : undefined;
+  }
+
+  /**
+   * Whether a channel may have been opened as a factory's and has not become one: it is zero-conf because it was taken for
+   * that, and until its leaf is signed, stored and audited on both sides (architecture 6) nothing stands behind it.
+   */
+  private isUnaudited(channel: Channel | undefined): boolean {
+    if (!channel?.private || channel.shortChannelId !== undefined || this.byChannelId(channel.channelId)) return false;
+    return channel.opener === 'remote' ? this.invitedBy(channel.peer, channel.total) : this.opensTo(channel.peer, channel.total);
   }
   private invitedBy(peer: NodeId, total: Msat): boolean {
     const promised = (state: FactoryState): readonly Sat[] => (state.role === 'member' ? [state.invite.capacity, ...(state.phase === 'live' ? (state.purchasing?.expected ?? []) : [])] : []);
     return this.engine.all().some(({ state }) => state.role === 'member' && state.coordinator === peer && promised(state).some((amount) => amount * 1000n === total));
+  }
+  private opensTo(peer: NodeId, total: Msat): boolean {
+    return this.engine.all().some(({ state }) => state.role === 'coordinator' && openingTo(state).some((to) => to.peer === peer && to.amount * 1000n === total));
   }
 
   /** By channel id, short channel id or alias, as an operator may name it. */
@@ -84,10 +97,16 @@ export class ChannelBook {
     );
     return [...channels]
       .sort((a, b) => (b.spendable > a.spendable ? 1 : -1))
-      .map(({ channelId }) => {
+      .map((channel) => {
+        const { channelId } = channel;
         const known = this.byChannelId(channelId);
-        return { channelId, ...(known ? { channel: factsOf(known) } : {}) };
+        const facts = known ? this.facts(known) : this.isUnaudited(channel) ? UNAUDITED : undefined;
+        return { channelId, ...(facts ? { channel: facts } : {}) };
       });
+  }
+
+  private facts(channel: FactoryChannel): FactoryChannelFacts {
+    return factsIn(this.engine, channel);
   }
 
   hasFactories(): boolean {
@@ -104,7 +123,7 @@ export class ChannelBook {
     return this.refreshing;
   }
   private async load(): Promise<void> {
-    const names = (c: Channel) => [c.shortChannelId, c.localAlias].filter((n) => n !== undefined).map((n) => [n, c] as const);
+    const names = (c: Channel) => [c.channelId, c.shortChannelId, c.localAlias].filter((n) => n !== undefined).map((n) => [n, c] as const);
     this.named = new Map((await this.lightning.channels()).flatMap(names));
   }
 
@@ -116,13 +135,15 @@ export class ChannelBook {
   private usable(): readonly FactoryChannel[] {
     return this.engine.all().flatMap(({ state }) => {
       if (state.phase !== 'live') return [];
-      return factoryChannels(state).filter(({ branch, channel }) => mayCarryHtlcs(state.live, branch, isClosing(state), channel));
+      return factoryChannels(state).filter(isOpen);
     });
   }
 
   /** The largest early warning of the factories whose channels can be paid over now, and how an invoice names those channels. */
   async forInvoice(): Promise<{ readonly earlyWarning: number; readonly hints: readonly string[] } | undefined> {
-    const usable = this.usable();
+    const all = this.usable();
+    const staying = all.filter(({ state, branch }) => rotationOf(state, branch.member) === 'stays');
+    const usable = staying.length > 0 ? staying : all.filter(({ state, branch }) => rotationOf(state, branch.member) === 'moving');
     const earlyWarning = largestEarlyWarning(usable);
     if (earlyWarning === undefined) return undefined;
     // The LSP is reached over its announced channels; a member only over the LSP.
@@ -131,6 +152,22 @@ export class ChannelBook {
     const channels = await this.lightning.channels();
     const hints = channels.filter((c) => mine.has(c.channelId) && c.connected && c.state === 'CHANNELD_NORMAL').flatMap((c) => c.remoteAlias ?? c.shortChannelId ?? []);
     return { earlyWarning, hints };
+  }
+
+  /**
+   * Channels, by their short ids and aliases, that this node’s own payments should not take: nothing may go over them now, or
+   * their owners are on their way to another factory.
+   */
+  async avoided(): Promise<readonly string[]> {
+    const all = this.engine.all().map(({ state }) => state);
+    const leaving = all.flatMap((state) => (state.phase === 'live' && !state.live.retired ? factoryChannels(state).filter((channel) => !isOpen(channel) || isAvoided(this.engine, channel)) : []));
+    const opening = all.some(isOpening);
+    if (leaving.length === 0 && !opening) return [];
+    const ids = new Set(leaving.map(({ channel }) => channel.channelId));
+    const missing = [...ids].some((id) => !this.named.has(id));
+    if (missing || opening) await this.refresh();
+    const channels = [...new Set(this.named.values())].filter((c) => ids.has(c.channelId) || this.isUnaudited(c));
+    return channels.flatMap((c) => [c.shortChannelId, c.localAlias].filter((name) => name !== undefined));
   }
 
   /** The open we have told the coordinator to expect from it, if this is one (architecture 6). */
@@ -151,17 +188,79 @@ const isUnpaid = ({ state, branch, channel }: FactoryChannel): boolean => {
   return sale !== undefined && 'channelId' in sale.progress && sale.progress.channelId === channel.channelId;
 };
 
-/** Of a channel without a factory: nothing may go over it. */
-export const UNAUDITED: FactoryChannelFacts = { earlyWarning: 0, active: false, frozen: false };
+/** Whether a channel may have come to be that this node does not know as a factory's yet. */
+const isOpening = (state: FactoryState): boolean =>
+  state.role === 'coordinator' ? openingTo(state).length > 0 : state.phase === 'opening' || (state.phase === 'live' && state.purchasing?.current !== undefined);
 
-export const factsOf = (known: FactoryChannel): FactoryChannelFacts => {
+/** Channels that are being opened: those of a new factory, and those that are sold. */
+const openingTo = (state: Extract<FactoryState, { role: 'coordinator' }>): readonly { readonly peer: NodeId; readonly amount: Sat }[] => {
+  if (state.phase === 'opening' || state.phase === 'arming') return state.members.map((m) => ({ peer: m.nodeId, amount: m.capacity }));
+  if (state.phase !== 'live') return [];
+  return state.members.flatMap((m, i) => {
+    const sale = state.selling?.[i]?.sale;
+    return sale ? [{ peer: m.nodeId, amount: sale.amount }] : [];
+  });
+};
+
+export interface Looked {
+  readonly peer: NodeId;
+  readonly channelId: ChannelId;
+  readonly facts: FactoryChannelFacts;
+}
+
+const isOpen = (known: FactoryChannel): boolean => mayCarryHtlcs(known.state.live, known.branch, isClosing(known.state), known.channel) && !isUnpaid(known);
+
+/** Of a channel without a factory: nothing may go over it. */
+const UNAUDITED: FactoryChannelFacts = { earlyWarning: 0, active: false, frozen: false };
+
+const factsIn = (engine: Pick<Engine, 'all'>, known: FactoryChannel): FactoryChannelFacts => {
   const { state, branch, channel } = known;
+  const rotation = rotationOf(state, branch.member);
   return {
     earlyWarning: earlyWarningOf(state.live.spec, channel.depth),
     active: mayCarryHtlcs(state.live, branch, false, channel) && !isUnpaid(known),
-    frozen: isClosing(state) || (state.live.close !== undefined && fundingStatus(state.live).kind === 'confirmed'),
+    frozen: rotation === 'moved' || isClosing(state) || (state.live.close !== undefined && fundingStatus(state.live).kind === 'confirmed'),
+    ...(isAvoided(engine, known) ? { avoid: true } : {}),
   };
 };
+
+/** A member needs its old channels to move; it is the coordinator who fills them no more. */
+const isAvoided = (engine: Pick<Engine, 'all'>, { state, branch, channel }: FactoryChannel): boolean => {
+  const rotation = rotationOf(state, branch.member);
+  return rotation === 'moved' || (rotation === 'moving' && state.role === 'coordinator') || isUnproven(engine, { state, branch, channel });
+};
+
+/** Blocks beyond `min_depth` after which the other end will have seen that a factory is active, unless it is to say so. */
+const PROVEN = 2;
+
+/**
+ * A factory that has just become active here may not be there yet, and the other end would fail what comes in. As long as
+ * there is an older one, that is taken; unless the other end has shown that it knows (architecture 8).
+ */
+const isUnproven = (engine: Pick<Engine, 'all'>, { state, branch }: FactoryChannel): boolean => {
+  const { fundingHeight } = state.live.chain;
+  if (fundingHeight === undefined) return false;
+  const { instanceId, terms } = state.live.spec;
+  const older = engine.all().flatMap((other) => {
+    if (other.state.phase !== 'live' || other.state.role !== state.role) return [];
+    const { live } = other.state;
+    if (live.chain.fundingHeight === undefined || live.chain.fundingHeight >= fundingHeight) return [];
+    const before: FactoryChannel['state'] = other.state;
+    return live.branches.filter((b) => b.peer === branch.peer).map((b) => ({ state: before, branch: b }));
+  });
+  if (older.some((o) => knowsNext(o.state, o.branch, instanceId))) return false;
+  const old = state.live.chain.tip - fundingHeight + 1 >= terms.minDepth + PROVEN;
+  const stays = older.filter((o) => rotationOf(o.state, o.branch.member) === 'stays' && mayCarryHtlcs(o.state.live, o.branch, isClosing(o.state)));
+  return stays.some((o) => !old || willSay(o.state, instanceId));
+};
+
+/** Being told to move shows a member that the coordinator's factory is active; moving shows it the coordinator. */
+const knowsNext = (state: FactoryChannel['state'], branch: Branch, to: InstanceId): boolean => {
+  if (state.role === 'member') return state.migration?.to === to;
+  const migration = state.migrations?.[branch.member];
+  return migration?.to === to && migration.step !== 'asked';
+};
+const willSay = (state: FactoryChannel['state'], to: InstanceId): boolean => state.role === 'coordinator' && state.rotation?.to === to;
 
 const factoryChannels = (state: FactoryChannel['state']): readonly FactoryChannel[] =>
   state.live.branches.flatMap((branch) => channelsOf(state.live, branch).map((channel) => ({ state, branch, channel })));

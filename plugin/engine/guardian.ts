@@ -3,7 +3,7 @@
  * near its limit, or a channel that CLN has failed, whose commitment is worth nothing before its leaf is on chain. Also by when:
  * what is on its way already has a deadline once an HTLC depends on it, and may cost more the nearer that is.
  */
-import { channelStatus, fundingStatus } from '../../factory-core/live/custody.js';
+import { channelStatus, fundingStatus, isHandedOver } from '../../factory-core/live/custody.js';
 import { channelDeadline, exitHeight, type PendingHtlc } from '../../factory-core/live/htlc-deadline.js';
 import { channelPath, channelsOf, type BranchChannel } from '../../factory-core/live/paths.js';
 import type { Branch, Live } from '../../factory-core/live/state.js';
@@ -54,6 +54,8 @@ interface Waiting {
 
 const waiting = (live: Live, branch: Branch, own: BranchChannel, channel: Channel | undefined): Waiting | undefined => {
   const funding = fundingStatus(live);
+  // Nothing in it is anybody's but the coordinator's, who takes it with the key.
+  if (isHandedOver(live, branch)) return undefined;
   if (!channel || funding.kind === 'unconfirmed' || (funding.kind === 'spent' && funding.by !== 'tree')) return undefined;
   const status = channelStatus(live, branch, own);
   if (status.kind !== 'virtual' && status.kind !== 'publishing') return undefined;

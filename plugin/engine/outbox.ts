@@ -144,6 +144,13 @@ const laneOf = (instanceId: InstanceId, effect: DurableEffect): string => {
       return `${instanceId}/fee`;
     case 'retire_channel':
       return `${instanceId}/${effect.channelId}`;
+    case 'await_next':
+    case 'move_balance':
+    case 'settle_balance':
+    case 'await_owed':
+      return `${instanceId}/moving`;
+    case 'pay_owed':
+      return `${instanceId}/owed/${String(effect.member)}`;
     case 'select_coins':
     case 'prepare_funding':
     case 'release_funding':

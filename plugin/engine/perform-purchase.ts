@@ -2,7 +2,8 @@
 import type { PaymentHash } from '../../blip/brands.js';
 import type { DurableEffect } from '../../factory-core/protocol/effects.js';
 import type { Log } from '../runtime/definition.js';
-import { LightningError, type Channel, type Lightning, type PaymentTry } from '../lightning/lightning.js';
+import { LightningError, type Channel, type Lightning } from '../lightning/lightning.js';
+import type { PaymentTry } from '../lightning/payments-api.js';
 import type { Outcome } from './outbox.js';
 import { drop } from './perform-channels.js';
 

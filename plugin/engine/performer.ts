@@ -9,6 +9,7 @@ import type { Messenger } from './messenger.js';
 import type { Outcome } from './outbox.js';
 import { arm, audit, closeChannel, discardChannels, drain, openComplete, openStart, retireChannel } from './perform-channels.js';
 import { dropPurchase, payFee } from './perform-purchase.js';
+import { awaitNext, awaitOwed, moveBalance, payOwed } from './perform-migration.js';
 import { sweepStock } from './perform-sweep.js';
 import { prepareFunding, releaseFunding, selectCoins, sendFunding } from './perform-funding.js';
 
@@ -17,6 +18,7 @@ export interface PerformerParts {
   readonly messenger: Messenger;
   readonly broadcaster: Broadcaster;
   readonly log: Log;
+  readonly random: (bytes: number) => Uint8Array;
   readonly height: () => number;
   readonly factory: (instanceId: InstanceId) => Factory | undefined;
   /** False: it could not be stored, and has not happened. */
@@ -70,6 +72,15 @@ export class Performer {
         return dropPurchase(lightning, effect, log);
       case 'retire_channel':
         return retireChannel(lightning, effect, signal);
+      case 'await_next':
+        return awaitNext(this.parts, instanceId, effect, signal);
+      case 'move_balance':
+      case 'settle_balance':
+        return moveBalance(this.parts, instanceId, effect, signal);
+      case 'await_owed':
+        return awaitOwed(this.parts, instanceId, effect, signal);
+      case 'pay_owed':
+        return payOwed(this.parts, effect, signal);
     }
   }
 

@@ -35,13 +35,14 @@ export interface FactoryWarning extends Warning {
 
 const NEVER: CloseAttempts = { made: 0 };
 
-/** The other ends of a factory's branches that are not there. */
+/** The other ends of a factory's branches that are not there, and are needed: nobody is whose key is here. */
 export const awayFrom = (state: LiveFactory, connected: ReadonlySet<NodeId>): readonly NodeId[] => [
-  ...new Set(state.live.branches.map((b) => b.peer).filter((peer) => !connected.has(peer))),
+  ...new Set(state.live.branches.filter((b) => b.heldKey === undefined).map((b) => b.peer).filter((peer) => !connected.has(peer))),
 ];
 
 /** The same for the log and for `factory-status`. */
 export const warningsFor = (state: LiveFactory, connected: ReadonlySet<NodeId>): readonly Warning[] => {
+  if (state.live.handedOver) return [];
   const closeFailure = state.role === 'coordinator' ? state.closeFailure : undefined;
   return warningsOf(state.live, state.role, { away: awayFrom(state, connected), ...(closeFailure === undefined ? {} : { closeFailure }) });
 };

@@ -14,6 +14,7 @@ import {
   type ChannelApi,
   type ChannelFilter,
   type ChannelState,
+  type ChannelUpdate,
   type CloseRequest,
   type CloseResult,
   type Htlc,
@@ -38,6 +39,18 @@ const readHtlc = (htlc: Reply): Htlc => ({
   state: htlc.str('state'),
 });
 
+const readUpdate = (update: Reply): ChannelUpdate => ({
+  feeBase: msat(update.msat('fee_base_msat'), 'fee_base_msat'),
+  feePpm: update.int('fee_proportional_millionths'),
+  cltvDelta: update.int('cltv_expiry_delta'),
+  htlcMin: msat(update.msat('htlc_minimum_msat'), 'htlc_minimum_msat'),
+  htlcMax: msat(update.msat('htlc_maximum_msat'), 'htlc_maximum_msat'),
+});
+const readUpdates = (updates: Reply | undefined): Pick<Channel, 'localUpdate' | 'remoteUpdate'> => {
+  const [local, remote] = [updates?.optObj('local'), updates?.optObj('remote')];
+  return { ...(local ? { localUpdate: readUpdate(local) } : {}), ...(remote ? { remoteUpdate: readUpdate(remote) } : {}) };
+};
+
 const readState = (state: string): ChannelState => CHANNEL_STATES.find((known) => known === state) ?? 'UNKNOWN';
 
 const readChannel = (channel: Reply): Channel => {
@@ -60,10 +73,12 @@ const readChannel = (channel: Reply): Channel => {
     theirReserve: amount('their_reserve_msat'),
     spendable: amount('spendable_msat'),
     receivable: amount('receivable_msat'),
+    sentInAll: amount('out_fulfilled_msat'),
     ...(shortChannelId === undefined ? {} : { shortChannelId }),
     ...(localAlias === undefined ? {} : { localAlias }),
     ...(remoteAlias === undefined ? {} : { remoteAlias }),
     htlcs: channel.optObjs('htlcs').map(readHtlc),
+    ...readUpdates(channel.optObj('updates')),
   };
 };
 

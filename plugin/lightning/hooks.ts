@@ -182,6 +182,13 @@ export const raiseRouteCltv = (params: CommandParams, earlyWarning: number): Com
   return cltv === asked ? undefined : { ...params, final_cltv: cltv };
 };
 
+/** A `getroutes` call with one more askrene layer, the last: it changes what the others say. undefined: not xpay's form. */
+export const withLayer = (params: CommandParams, layer: string): CommandParams | undefined => {
+  const layers = isObject(params) ? params['layers'] : undefined;
+  if (!isObject(params) || !Array.isArray(layers)) return undefined;
+  return { ...params, layers: [...(layers as readonly JsonValue[]).filter((l) => l !== layer), layer] };
+};
+
 /** Commands that splice, which force-closes a virtual channel on both sides (lightningd-facts), and what names the channel. */
 const SPLICING: ReadonlyMap<string, string> = new Map([
   ['splice_init', 'channel_id'],

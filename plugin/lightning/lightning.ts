@@ -10,12 +10,12 @@ import type {
   Msat,
   NodeId,
   Outpoint,
-  PaymentHash,
   Sat,
   Script,
   Txid,
 } from '../../blip/brands.js';
 import type { Signable } from '../../factory-core/model.js';
+import type { PaymentApi } from './payments-api.js';
 
 /** A PSBT as the RPC takes and gives it: base64. */
 export type Psbt = Brand<string, 'Psbt'>;
@@ -257,11 +257,25 @@ export interface Channel {
   readonly theirReserve: Msat;
   readonly spendable: Msat;
   readonly receivable: Msat;
+  /** What has gone from us to the peer over it, in all. */
+  readonly sentInAll: Msat;
   /** Short channel ids as text, `1x2x3`. `localAlias` is how our own commands name this channel, `remoteAlias` how the peer's do. */
   readonly shortChannelId?: string;
   readonly localAlias?: string;
   readonly remoteAlias?: string;
   readonly htlcs: readonly Htlc[];
+  /** Our conditions for what we forward into this channel (our channel_update). */
+  readonly localUpdate?: ChannelUpdate;
+  /** The peer's, for what it forwards to us. */
+  readonly remoteUpdate?: ChannelUpdate;
+}
+
+export interface ChannelUpdate {
+  readonly feeBase: Msat;
+  readonly feePpm: number;
+  readonly cltvDelta: number;
+  readonly htlcMin: Msat;
+  readonly htlcMax: Msat;
 }
 
 export interface ChannelFilter {
@@ -375,38 +389,6 @@ export interface ChainApi {
   /** undefined: no such block (yet). */
   rawBlock(height: number): Promise<Block | undefined>;
   feerates(): Promise<Feerates>;
-}
-
-// --- payments -------------------------------------------------------------------------------------------------------
-
-export interface HtlcRequest {
-  readonly peer: NodeId;
-  /** Short channel id or alias of a channel with it, as our commands name it. */
-  readonly channel: string;
-  readonly amount: Msat;
-  readonly paymentHash: PaymentHash;
-  /** It expires so many blocks after the next one. */
-  readonly blocks: number;
-  /** Which try it is: no two of a hash are the same; those of one group can be under way together. */
-  readonly group: number;
-  readonly part: number;
-}
-
-/** A try to pay, as `listsendpays` has it. */
-export interface PaymentTry {
-  readonly group: number;
-  readonly part: number;
-  readonly status: 'pending' | 'complete' | 'failed';
-}
-
-export interface PaymentApi {
-  /** What this node has sent with this hash. */
-  paymentTries(paymentHash: PaymentHash): Promise<readonly PaymentTry[]>;
-  /**
-   * One HTLC to a peer, for a hash that no invoice of its knows (`sendpay` of one hop). Resolves when it is on its way. `rejected` when
-   * the channel cannot take it, or this node has settled one with this hash.
-   */
-  sendHtlc(request: HtlcRequest): Promise<void>;
 }
 
 export interface Lightning extends NodeApi, WalletApi, ChannelApi, ChainApi, PaymentApi {}

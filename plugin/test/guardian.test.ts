@@ -27,6 +27,7 @@ const channel = (member: number, over: Partial<Channel> = {}): Channel => ({
   theirReserve: msat(0n),
   spendable: msat(0n),
   receivable: msat(0n),
+  sentInAll: msat(0n),
   htlcs: [],
   ...over,
 });

@@ -12,6 +12,7 @@ import {
   publicNonce,
   schnorrSignature,
   script,
+  secretKey as toSecretKey,
   type AggregateNonce,
   type Hex,
   type PartialSignature,
@@ -194,6 +195,7 @@ export const createSigner = (secretKey: Uint8Array, random: (n: number) => Uint8
   const publicKey = identities.get(name) ?? publicKeyOf(secretKey);
   identities.set(name, publicKey);
   const attempts = new Map<string, Map<Txid, Entry>>();
+  const others = new Map<string, Signer>();
   const usable = (attempt: string, s: Signable): Entry | undefined => {
     const entry = attempts.get(attempt)?.get(s.txid);
     if (!entry) return undefined;
@@ -226,7 +228,14 @@ export const createSigner = (secretKey: Uint8Array, random: (n: number) => Uint8
     },
     drop: (attempt) => {
       attempts.delete(attempt);
+      others.forEach((other) => other.drop(attempt));
     },
     signSweep: () => schnorrSignature('00'.repeat(64)),
+    held: (key) => {
+      const known = others.get(key) ?? createSigner(Buffer.from(key, 'hex'), random);
+      others.set(key, known);
+      return known;
+    },
+    reveal: () => toSecretKey(name),
   };
 };

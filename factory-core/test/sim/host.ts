@@ -61,6 +61,8 @@ export interface Outside {
   readonly thaw: (from: Host, effect: Of<'thaw'>) => void;
   readonly stored: (host: Host, before: FactoryState | undefined, after: FactoryState) => void;
   readonly note: (text: string) => void;
+  /** Whether this can come to its end now; it waits if not. */
+  readonly isReady: (host: Host, effect: DurableEffect) => boolean;
   readonly tip: () => number;
   readonly random: (n: number) => Uint8Array;
 }
@@ -86,6 +88,13 @@ const laneOf = (effect: DurableEffect): string => {
       return 'fee';
     case 'retire_channel':
       return effect.channelId;
+    case 'await_next':
+    case 'move_balance':
+    case 'settle_balance':
+    case 'await_owed':
+      return 'moving';
+    case 'pay_owed':
+      return `owed ${String(effect.member)}`;
     case 'select_coins':
     case 'prepare_funding':
     case 'release_funding':
@@ -332,7 +341,7 @@ export class Host {
     });
   }
   get runningJobs(): readonly Job[] {
-    return (this.memory?.jobs ?? []).filter((j) => j.running);
+    return (this.memory?.jobs ?? []).filter((j) => j.running && this.outside.isReady(this, j.effect));
   }
   /** @param perform does it, and says what came of it */
   finish(job: Job, perform: (effect: DurableEffect) => Event | undefined): void {

@@ -2,7 +2,7 @@
 import type { NodeId, Outpoint, PaymentHash, Txid } from '../../../blip/brands.js';
 import type { FactoryMessage } from '../../../blip/messages.js';
 import { fundingStatus } from '../../live/custody.js';
-import { distributionOf, exitPath, purchasePath, stockOf } from '../../live/paths.js';
+import { channelsOf, distributionOf, exitPath, purchasePath, stockOf } from '../../live/paths.js';
 import { hashOf, nextPurchase } from '../../live/purchasing.js';
 import type { Branch, Live } from '../../live/state.js';
 import type { Signable, SignedTx } from '../../model.js';
@@ -51,6 +51,9 @@ export class Oracle {
       case 'close_partial':
         this.releasing(from, from.record.parts.get(message.partial)?.signable);
         return;
+      case 'key_handover':
+        this.handingOver(from);
+        return;
       case 'signatures':
       case 'leaf_signature':
       case 'purchase_signature':
@@ -68,6 +71,17 @@ export class Oracle {
     this.expect((this.released.get(key) ?? s.sighash) === s.sighash, `${key}: signed twice, for two messages`);
     this.expect(from.disk.signedOnce({ outpoint: s.tx.prevout.outpoint, purpose: s.purpose }) === s.sighash, `${key}: not on record before it left`);
     this.released.set(key, s.sighash);
+  }
+
+  /** A key leaves: everything its owner had is elsewhere, this node knows that for good, and nothing is pending (architecture 8). */
+  private handingOver(from: Host): void {
+    const { state } = from.disk.load();
+    const live = state?.phase === 'live' ? state.live : undefined;
+    this.expect(live?.handedOver === true, `${from.name} hands its key over, and would not know after a crash`);
+    const left = this.world.cln.channels.filter((c) => c.fundee === from.id && live?.branches.some((b) => channelsOf(live, b).some(({ channelId }) => channelId === c.id)));
+    const { fees, repaid } = this.world.moving.account(from.id);
+    this.expect(left.reduce((sum, c) => sum + c.balance, fees) <= repaid, `${from.name} hands its key over, and has a balance here`);
+    this.expect(left.every((c) => !c.htlc), `${from.name} hands its key over while an HTLC is pending`);
   }
 
   stored(host: Host, _before: FactoryState | undefined, after: FactoryState): void {
@@ -165,6 +179,10 @@ export class Oracle {
       const host = this.world.host(id);
       const { state } = host;
       if (!this.world.isHonest(host) || state?.phase !== 'live') continue;
+      const { live } = state;
+      const branch = live.branches.find((b) => channelsOf(live, b).some(({ channelId }) => channelId === channel.id));
+      const gone = state.role === 'member' ? state.live.handedOver === true : branch?.heldKey !== undefined;
+      this.expect(!gone, `a balance changes that ${host.name} has given away`);
       const step = state.closing?.progress.step;
       this.expect(step === undefined || step === 'draining', `the balance of ${host.name} changes while it is ${String(step)}`);
       const over = fundingStatus(state.live).kind === 'spent';

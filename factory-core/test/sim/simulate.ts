@@ -3,6 +3,7 @@
  * writes, reorganisations, an empty wallet, lies), then calm: a fair network in which everything must come to an end.
  */
 import type { Txid } from '../../../blip/brands.js';
+import { rotationOf } from '../../rotation.js';
 import { branchStatus, fundingStatus, liveState, mayCarryHtlcs } from '../../live/custody.js';
 import { payoutOf } from '../../live/payouts.js';
 import { channelsOf, exitPath, purchasePath } from '../../live/paths.js';
@@ -13,10 +14,11 @@ import { byzantine, outOfTurn } from './byzantine.js';
 import { Choices } from './bytes.js';
 import type { SimChannel } from './cln.js';
 import type { Host } from './host.js';
+import { ANOTHER, NEXT } from './moving.js';
 import { Violation } from './oracle.js';
 import { World } from './world.js';
 
-export const STAGES = ['begin', 'signing', 'opening', 'arming', 'live', 'buying', 'closing'] as const;
+export const STAGES = ['begin', 'signing', 'opening', 'arming', 'live', 'buying', 'closing', 'rotating'] as const;
 export interface Schedule {
   readonly clients: number;
   /** How many may be lost. */
@@ -104,12 +106,14 @@ const advanceTo = (world: World, stage: Schedule['stage']): void => {
     case 'live':
     case 'buying':
     case 'closing':
+    case 'rotating':
       world.settle();
       world.mine(3);
       world.settle();
       if (stage === 'live') return;
       world.cln.channels.forEach((c, i) => (c.balance = (BigInt(i + 1) * 12_345_678n) % (CLIENT.capacity * 1000n)));
       if (stage === 'buying') for (const member of world.members) world.command(member, { type: 'buy_requested', amount: sat(4_000n), fee: msat(5_000n) });
+      else if (stage === 'rotating') rotate(world, 0xff);
       else world.command(world.coordinator, { type: 'close_requested', feerate: 2_000 });
   }
 };
@@ -164,8 +168,19 @@ const fault = (world: World, choices: Choices, kind: number): void => {
     const index = choices.below(world.members.length);
     if (h.up) world.command(h, { type: 'exit_requested', members: [index] });
   } else if (kind < 67) htlc(world, choices);
-  else if (kind < 71) buyOrSell(world, choices);
+  else if (kind < 70) buyOrSell(world, choices);
+  else if (kind < 72) {
+    world.moving.active = choices.below(4) !== 0;
+    rotate(world, choices.next());
+  }
   else if (world.options.dishonest?.length) lieOutOfTurn(world, choices);
+};
+
+/** Members are told to move, those whose bit is set, to one of two other factories. */
+const rotate = (world: World, bits: number): void => {
+  const members = world.members.map((_, i) => i).filter((i) => (bits >> (i % 7)) & 1);
+  const to = bits & 0x80 ? NEXT : ANOTHER;
+  if (world.coordinator.up) world.command(world.coordinator, { type: 'migrate_requested', to, members });
 };
 
 const reorganise = (world: World, choices: Choices): void => {
@@ -208,7 +223,7 @@ const mayCarry = (world: World, host: Host, channel: SimChannel): boolean => {
   const state = host.state;
   if (state?.phase !== 'live') return false;
   const known = state.live.branches.flatMap((branch) => channelsOf(state.live, branch).map((own) => ({ branch, own }))).find(({ own }) => own.channelId === channel.id);
-  const may = known !== undefined && mayCarryHtlcs(state.live, known.branch, state.closing !== undefined, known.own);
+  const may = known !== undefined && mayCarryHtlcs(state.live, known.branch, state.closing !== undefined, known.own) && rotationOf(state, known.branch.member) !== 'moved';
   if (may) world.oracle.carrying(host, state.live);
   return may;
 };
@@ -224,6 +239,7 @@ const lieOutOfTurn = (world: World, choices: Choices): void => {
 const calm = (world: World, { vanishes }: Schedule): void => {
   world.tamper = undefined;
   world.lies = () => false;
+  world.moving.active = true;
   for (const h of world.hosts) {
     h.failing = 0;
     h.fuse = undefined;
@@ -273,7 +289,8 @@ const leaving = (world: World): boolean => world.hosts.some((h) => h.live && Obj
 
 /** In the end every honest member gets out what is its, whatever the others do. */
 const leave = (world: World): void => {
-  const members = world.members.filter((m) => world.isHonest(m) && m.live && fundingStatus(m.live).kind !== 'unconfirmed');
+  // Who has handed over its key has nothing here: the oracle has seen to that when it did.
+  const members = world.members.filter((m) => world.isHonest(m) && m.live && !m.live.handedOver && fundingStatus(m.live).kind !== 'unconfirmed');
   for (const m of members) {
     const state = world.memberState(m);
     if (state?.phase === 'live') world.command(m, { type: 'exit_requested', members: [state.member] });

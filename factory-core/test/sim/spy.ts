@@ -27,6 +27,7 @@ export class SignRecord {
 
 export const spyOn = (inner: Signer, record: SignRecord): Signer => {
   const nonces = new Map<string, string>();
+  const others = new Map<string, Signer>();
   const key = (attempt: string, s: Signable): string => `${attempt} ${s.txid}`;
   return {
     publicKey: inner.publicKey,
@@ -44,5 +45,11 @@ export const spyOn = (inner: Signer, record: SignRecord): Signer => {
       inner.drop(attempt);
     },
     signSweep: (sweep) => inner.signSweep(sweep),
+    held: (other) => {
+      const known = others.get(other) ?? spyOn(inner.held(other), record);
+      others.set(other, known);
+      return known;
+    },
+    reveal: () => inner.reveal(),
   };
 };

@@ -16,6 +16,7 @@ import { Chain } from './chain.js';
 import { Cln, type SimChannel } from './cln.js';
 import { Crash, Host, type Identity, type Job, type Outside, type Task } from './host.js';
 import { Fees } from './fees.js';
+import { Moving } from './moving.js';
 import { Network, type Packet } from './network.js';
 import { Oracle } from './oracle.js';
 import { StoreFailure } from './store.js';
@@ -56,6 +57,7 @@ export class World {
   readonly wallet: Wallet;
   readonly cln: Cln;
   readonly network: Network;
+  readonly moving: Moving;
   readonly coordinator: Host;
   readonly members: readonly Host[];
   readonly hosts: readonly Host[];
@@ -84,6 +86,7 @@ export class World {
     this.wallet = new Wallet(this.chain, options.coins ?? Array.from({ length: 12 }, () => 1_000_000_000n), options.sameChange ?? false);
     this.network = new Network(lsp, clients);
     this.cln = new Cln(lsp, (c) => this.network.isConnected(c), () => this.lies());
+    this.moving = new Moving(this.cln);
     const outside = this.outside();
     const hosts = identities.map((identity) => new Host(identity, lsp, outside));
     const [first, ...rest] = hosts;
@@ -163,6 +166,7 @@ export class World {
       },
       stored: (host, before, after) => this.oracle.stored(host, before, after),
       note: (text) => this.note(text),
+      isReady: (host, effect) => this.moving.isReady(host.id, effect),
       tip: () => this.chain.height,
       random: (n) => {
         this.randomness += 1;
@@ -344,7 +348,23 @@ export class World {
         if (host.isCoordinator) this.cln.cancel(effect.peer);
         if (effect.fundingTxid !== undefined) this.cln.drop(host.id, [effect.fundingTxid]);
         return undefined;
+      case 'await_next':
+        return this.moves(host, effect.attempt, 'waiting') ? { type: 'next_active', attempt: effect.attempt } : undefined;
+      case 'move_balance':
+        return this.moves(host, effect.attempt, 'moving') ? this.moving.moved(host.id, effect) : undefined;
+      case 'settle_balance':
+        return this.moves(host, effect.attempt, 'settling') ? this.moving.settled(host.id, effect) : undefined;
+      case 'await_owed':
+        return { type: 'owed_received', paymentHash: effect.paymentHash };
+      case 'pay_owed':
+        return this.moving.pay(effect);
     }
+  }
+
+  /** Whether this is still what the member does. */
+  private moves(host: Host, attempt: number, step: 'waiting' | 'moving' | 'settling'): boolean {
+    const state = this.memberState(host);
+    return state?.phase === 'live' && state.migration?.step === step && state.migration.attempt === attempt;
   }
 
   /** The `openchannel` hook: a channel that was announced, of the amount announced. */

@@ -1,5 +1,6 @@
-/** What nodes live through in the tests that alter messages: creation and close, and both of them given up. */
+/** What nodes live through in the tests that alter messages: creation, close, both of them given up, and rotation. */
 import type { Host } from '../sim/host.js';
+import { NEXT } from '../sim/moving.js';
 import { World, type WorldOptions } from '../sim/world.js';
 
 /** The victim or liar is client 1, in the middle of the roster; all have stock, so that its script is there to differ. */
@@ -48,5 +49,13 @@ export const closeGivenUp = (world: World): void => {
   const [channel] = world.cln.channels;
   if (channel) channel.htlc = { from: channel.fundee, amount: 1_000n };
   world.command(world.coordinator, { type: 'close_requested', feerate: 2_000 });
+  world.quiet();
+};
+
+/** Everybody moves to another factory, and hands over its key. */
+export const rotated = (world: World): void => {
+  created(world);
+  withBalances(world);
+  world.command(world.coordinator, { type: 'migrate_requested', to: NEXT, members: [0, 1, 2] });
   world.quiet();
 };

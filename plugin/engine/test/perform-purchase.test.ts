@@ -1,7 +1,8 @@
 /** The fee of a purchase: sent once, and again when lightningd has lost it. */
 import { describe, expect, test } from '@jest/globals';
 import { msat, nodeId, paymentHash, type PaymentHash } from '../../../blip/brands.js';
-import { LightningError, type Channel, type HtlcRequest, type Lightning, type PaymentTry } from '../../lightning/lightning.js';
+import { LightningError, type Channel, type Lightning } from '../../lightning/lightning.js';
+import type { HtlcRequest, PaymentTry } from '../../lightning/payments-api.js';
 import { payFee } from '../perform-purchase.js';
 
 const PEER = nodeId(`02${'11'.repeat(32)}`);

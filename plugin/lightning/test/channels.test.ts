@@ -24,6 +24,14 @@ const leaf: SignedTx = {
   signature: schnorrSignature('ee'.repeat(64)),
 };
 
+const update = (cltv: number) => ({
+  fee_base_msat: 1,
+  fee_proportional_millionths: 10,
+  cltv_expiry_delta: cltv,
+  htlc_minimum_msat: 0,
+  htlc_maximum_msat: 495_000_000,
+});
+
 /** As `listpeerchannels` of v26.06.6 shows one, without what nobody here reads. */
 const listed = (more: object = {}) => ({
   peer_id: PEER,
@@ -42,6 +50,8 @@ const listed = (more: object = {}) => ({
   our_reserve_msat: 546_000,
   spendable_msat: 495_163_000,
   receivable_msat: 0,
+  out_fulfilled_msat: 1_234_000,
+  updates: { local: update(10), remote: update(34) },
   htlcs: [],
   ...more,
 });
@@ -68,6 +78,9 @@ describe('channels', () => {
       theirReserve: 546_000n,
       spendable: 495_163_000n,
       receivable: 0n,
+      sentInAll: 1_234_000n,
+      localUpdate: { feeBase: 1n, feePpm: 10, cltvDelta: 10, htlcMin: 0n, htlcMax: 495_000_000n },
+      remoteUpdate: { feeBase: 1n, feePpm: 10, cltvDelta: 34, htlcMin: 0n, htlcMax: 495_000_000n },
       shortChannelId: '217x1x0',
       localAlias: '7617768x7943681x26448',
       remoteAlias: '8262812x15812948x34982',

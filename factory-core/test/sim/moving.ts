@@ -1,0 +1,119 @@
+/**
+ * The next factory, as far as the one that is simulated must know it: where balances go, and what the coordinator pays. It is
+ * active when the driver says so.
+ */
+import { bytesToHex } from '@noble/hashes/utils.js';
+import { instanceId, msat, paymentHash, paymentSecret, type InstanceId, type NodeId, type PaymentHash } from '../../../blip/brands.js';
+import type { DurableEffect, Event, OwedInvoice } from '../../protocol/effects.js';
+import { digest } from '../support/factory.js';
+import type { Cln, SimChannel } from './cln.js';
+
+type Of<K extends DurableEffect['kind']> = Extract<DurableEffect, { kind: K }>;
+
+/** What a channel's reserve keeps, and what a payment to oneself costs, in msat. */
+export const RESERVE = 546_000n;
+const FEE = 17n;
+
+/** Factories that there are. */
+export const NEXT = instanceId('5a'.repeat(32));
+export const ANOTHER = instanceId('5b'.repeat(32));
+const THERE: readonly InstanceId[] = [NEXT, ANOTHER];
+
+/** One member's books, in msat. */
+export interface Account {
+  /** In its channels of the next factory. */
+  there: bigint;
+  /** What moving has cost. */
+  fees: bigint;
+  /** Of that, what the coordinator has paid back. */
+  repaid: bigint;
+}
+
+export class Moving {
+  active = true;
+  private readonly accounts = new Map<NodeId, Account>();
+  private readonly paid = new Set<PaymentHash>();
+  /** Of the members, by payment hash. */
+  private readonly invoices = new Map<PaymentHash, OwedInvoice>();
+
+  constructor(private readonly cln: Cln) {}
+
+  account(member: NodeId): Account {
+    const account = this.accounts.get(member) ?? { there: 0n, fees: 0n, repaid: 0n };
+    this.accounts.set(member, account);
+    return account;
+  }
+
+  isReady(node: NodeId, effect: DurableEffect): boolean {
+    switch (effect.kind) {
+      case 'await_next':
+      case 'move_balance':
+        return this.active && THERE.includes(effect.to);
+      case 'settle_balance':
+        return this.active && this.idle(node, effect.from);
+      case 'await_owed':
+        return this.active && this.paid.has(effect.paymentHash);
+      case 'pay_owed':
+        return this.active && this.idle(node, effect.from) && (this.arrives(effect.invoice) || this.objection(effect) !== undefined);
+      default:
+        return true;
+    }
+  }
+  private idle(node: NodeId, ids: readonly SimChannel['id'][]): boolean {
+    const channels = this.of(node, ids);
+    return channels.length === ids.length && channels.every((c) => c.htlc === undefined);
+  }
+  private of(node: NodeId, ids: readonly SimChannel['id'][]): readonly SimChannel[] {
+    return ids.flatMap((id) => this.cln.find(node, id) ?? []);
+  }
+
+  private move(node: NodeId, ids: readonly SimChannel['id'][]): void {
+    const account = this.account(node);
+    for (const c of this.of(node, ids)) {
+      const offered = c.htlc?.from === node ? c.htlc.amount : 0n;
+      const spare = c.balance - offered - RESERVE - FEE;
+      if (spare <= 0n) continue;
+      c.balance -= spare + FEE;
+      account.there += spare;
+      account.fees += FEE;
+    }
+  }
+
+  moved(node: NodeId, { attempt, from }: Of<'move_balance'>): Event {
+    this.move(node, from);
+    return { type: 'balance_moved', attempt };
+  }
+  settled(node: NodeId, { attempt, from }: Of<'settle_balance'>): Event {
+    this.move(node, from);
+    const owed = this.owedTo(node, from);
+    if (owed === 0n) return { type: 'balance_settled', attempt };
+    const hash = bytesToHex(digest(`owed ${node} ${String(owed)}`));
+    const invoice = { owed: msat(owed), paymentHash: paymentHash(hash), paymentSecret: paymentSecret(hash), finalCltv: 43 };
+    this.invoices.set(invoice.paymentHash, invoice);
+    return { type: 'balance_settled', attempt, invoice };
+  }
+  private owedTo(node: NodeId, ids: readonly SimChannel['id'][]): bigint {
+    return this.of(node, ids).reduce((sum, c) => sum + c.balance, 0n) + this.account(node).fees;
+  }
+  /** Nobody takes less than the invoice says, or without its secret: such a payment fails, and is tried again for ever. */
+  private arrives({ owed, paymentHash: hash, paymentSecret: secret, finalCltv }: OwedInvoice): boolean {
+    const invoice = this.invoices.get(hash);
+    return invoice !== undefined && owed >= invoice.owed && secret === invoice.paymentSecret && finalCltv >= invoice.finalCltv;
+  }
+  private objection({ peer, from, invoice: { owed } }: Of<'pay_owed'>): string | undefined {
+    const due = this.owedTo(peer, from);
+    if (this.of(peer, from).some((c) => c.balance > RESERVE + FEE)) return 'has not moved all it can';
+    return owed > due ? `asks for ${String(owed)}, due are ${String(due)}` : undefined;
+  }
+  pay(effect: Of<'pay_owed'>): Event {
+    const { member, peer, invoice } = effect;
+    if (this.paid.has(invoice.paymentHash)) return { type: 'owed_paid', member };
+    const reason = this.objection(effect);
+    if (reason !== undefined) return { type: 'owed_refused', member, reason };
+    this.paid.add(invoice.paymentHash);
+    const account = this.account(peer);
+    account.there += invoice.owed;
+    account.repaid += invoice.owed;
+    return { type: 'owed_paid', member };
+  }
+}

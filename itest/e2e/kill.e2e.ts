@@ -1,7 +1,8 @@
 /**
  * SIGKILL at the LSP and at a client, to the whole node or to its plugin alone: before and after every effect of the outbox,
- * every command to lightningd that changes something and every message, in a creation, in its clean-up, in a close and in an
- * exit. After the restart the operation completes, or is as if it had never been asked for, and everybody has what is due.
+ * every command to lightningd that changes something and every message, in a creation, in its clean-up, in a purchase, in one that
+ * is given up, in a close and in an exit. After the restart the operation completes, or is as if it had never been asked for, and
+ * everybody has what is due.
  *
  * Where it may happen is what passes in a run without failures. A few of these places are tried each time, others each day.
  * KILL=<pattern> tries all those whose name matches, such as KILL='node: close: lsp: after'; KILL=. is all there is (a few
@@ -11,18 +12,21 @@ import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals
 import { Tap } from '../fixtures/tap.js';
 import { Cluster } from '../harness/cluster.js';
 import type { LightningNode } from '../harness/lightningd.js';
-import { Life, nameOf, Plug, WHERE, within, type Cut, type Operation, type Point, type Seen, type Victim } from './kill-helpers.js';
+import { nameOf, Plug, within, type Point, type Seen, type Victim } from './kill-plug.js';
+import { Life, type Operation } from './life.js';
+import { STORIES, WHERE } from './stories.js';
 
 const WANTED = process.env['KILL'];
 jest.setTimeout(WANTED === undefined ? 600_000 : 4 * 3_600_000);
 
-/** Which of several passings are different places: for one client and for the other, and at the end. What is repeated with time does not count. */
+/** Which of several passings are different places: for one client and for the other, for each transaction, and at the end. What is repeated with time does not count. */
 const numbers = (what: string, count: number): readonly number[] => {
   if (what.endsWith('datastore') || count === 1) return [1];
+  if (what.endsWith('sendrawtransaction')) return [1, 2, 3].slice(0, count);
   return what.endsWith('sendpsbt') ? [1, count] : [1, 2];
 };
-/** Cuts per operation and node when not all are tried. */
-const SHARE: Readonly<Record<Operation, number>> = { creation: 2, 'clean-up': 1, close: 1, 'exit of the client': 1, 'exit by the LSP': 1 };
+/** How many places are tried each day when not all are. */
+const SAMPLE = 12;
 
 /** What lightningd itself says of a peer that is gone at once, when it is slow to notice. */
 const HASTE = /Subd did not close, forcing close/;
@@ -72,43 +76,11 @@ describe('SIGKILL', () => {
     }
   }, 240_000);
 
-  const whole = async (cut?: Cut) => {
-    const created = await life.create(cut);
-    // A cut may have undone it; the operator then asks for another one.
-    return created ?? (await life.create()) ?? Promise.reject(new Error('a creation without any failure came to nothing'));
-  };
-
-  const run = async (operation: Operation, cut?: Cut): Promise<void> => {
-    switch (operation) {
-      case 'creation':
-        await life.close(await whole(cut));
-        return;
-      case 'clean-up':
-        await life.abandon((cleaning) => life.under(cut, cleaning));
-        return;
-      case 'close':
-        await life.close(await whole(), cut);
-        return;
-      case 'exit of the client':
-        await life.exit(await whole(), cluster.client(1), cut);
-        return;
-      case 'exit by the LSP':
-        await life.exit(await whole(), cluster.lsp, cut);
-    }
-  };
-
   test('none: where it may happen', async () => {
-    const created = await (async () => {
-      let made: Awaited<ReturnType<Life['create']>>;
-      seen.set('creation', await plug.observe(async () => (made = await life.create())));
-      return made!;
-    })();
-    seen.set('close', await plug.observe(() => life.close(created)));
-    const another = await whole();
-    seen.set('exit of the client', await plug.observe(() => life.exit(another, cluster.client(1))));
-    await life.abandon(async (cleaning) => void seen.set('clean-up', await plug.observe(cleaning)));
-    const third = await whole();
-    seen.set('exit by the LSP', await plug.observe(() => life.exit(third, cluster.lsp)));
+    for (const [operation, story] of Object.entries(STORIES)) {
+      if (seen.has(operation as Operation)) continue;
+      for (const [part, passed] of await life.watch(story)) if (!seen.has(part)) seen.set(part, passed);
+    }
     const forgotten = Object.entries(WHERE).flatMap(([kind, operations]) =>
       operations.flatMap((operation) => {
         const nodes = [...(seen.get(operation)?.values() ?? [])];
@@ -131,18 +103,17 @@ describe('SIGKILL', () => {
   const chosen = (): readonly Place[] => {
     const all = places();
     if (WANTED !== undefined) return all.filter((place) => new RegExp(WANTED).test(titleOf(place)));
+    // All groups take turns, and so do the victims and the places of each.
+    const groups = [...seen.keys()].flatMap((operation) => NODES.map((node) => all.filter((place) => place.operation === operation && place.node === node)));
     const day = Math.floor(Date.now() / 86_400_000);
-    return [...seen.keys()].flatMap((operation) =>
-      NODES.flatMap((node, n) =>
-        Array.from({ length: SHARE[operation] }, (_, i) => {
-          const turn = day * SHARE[operation] + i;
-          const victim = VICTIMS[(turn + n) % 2];
-          const group = all.filter((place) => place.victim === victim && place.operation === operation && place.node === node);
-          // The stride has no factor in common with most lengths: neighbours are not tried together.
-          return group[(Math.floor(turn / 2) * 7 + (turn % 2) * (group.length >> 1)) % group.length] ?? [];
-        }).flat(),
-      ),
-    );
+    return Array.from({ length: SAMPLE }, (_, i) => {
+      const turn = day * SAMPLE + i;
+      const round = Math.floor(turn / groups.length);
+      const g = turn % groups.length;
+      const group = (groups[g] ?? []).filter(({ victim }) => victim === VICTIMS[(round + g) % VICTIMS.length]);
+      // The stride has no factor in common with most lengths: neighbours are not tried together.
+      return group[(Math.floor(round / VICTIMS.length) * 7) % group.length] ?? [];
+    }).flat();
   };
 
   test('at some of these places', async () => {
@@ -153,7 +124,7 @@ describe('SIGKILL', () => {
       const started = performance.now();
       say(`${i + 1}/${all.length} ${titleOf(place)}`);
       try {
-        await within('all of it', PLACE_MS, run(place.operation, { victim: place.victim, node, point: place }));
+        await within('all of it', PLACE_MS, life.interrupt(STORIES[place.operation], place.operation, { victim: place.victim, node, point: place }));
         cluster.nodes.forEach((one) => one.report());
         say(`  ${Math.round(performance.now() - started)} ms`);
       } catch (error) {

@@ -1,26 +1,17 @@
 /**
  * The sale of stock (architecture 7): one more channel in seconds, between two nodes, without the chain; paid for once, when it is
- * there; and brought to the chain in time with the rest. PURCHASE_KILLS names the moments at which a node is killed (0,1,3,4, say: seven at most,
- * each takes a part of the stock). On the real lightningd only: the stand-in’s xpay does not split a payment over two channels.
+ * there; and brought to the chain in time with the rest. What a power failure in the middle of it comes to is in kill.e2e.ts. On the real
+ * lightningd only: the stand-in’s xpay does not split a payment over two channels.
  */
 import { beforeAll, describe, expect, test } from '@jest/globals';
 import type { Cluster } from '../harness/cluster.js';
 import { host } from '../harness/host.js';
+import type { Bought } from '../harness/lightning-results.js';
 import type { LightningNode } from '../harness/lightningd.js';
 import { clusterForSuite } from '../harness/suite.js';
 import { exitOf, mineSeen, pluginsSynced } from './chain-helpers.js';
 import { activeFactory, lspSees, openChannels, rpcError } from './factory-helpers.js';
-
-interface Bought {
-  readonly channel_id: string;
-  readonly amount_msat: number;
-  readonly fee_msat: number;
-  readonly stock_left_msat: number;
-  readonly txid: string;
-  readonly purchases: number;
-  readonly early_warning_time: number;
-  readonly fee_settled?: boolean;
-}
+import { feesPaid, priceOf } from './purchase-helpers.js';
 
 /** Satoshis. */
 const CAPACITY = 200_000;
@@ -28,8 +19,6 @@ const STOCK = 400_000;
 const AMOUNT = 50_000;
 /** Of a purchase's transaction at 2 sat/vB, and its anchor. */
 const COST = 2 * 167 + 240;
-/** Millisatoshis: base and ppm as they are by default. */
-const priceOf = (amount: number): number => 1_000 + amount;
 const CSV = 20;
 
 /** Error codes (README, schemas). */
@@ -44,12 +33,6 @@ const REQUEST_MISMATCH = 3005;
 const FAILED = 3009;
 
 const toUs = async (node: LightningNode, peer: LightningNode): Promise<number> => (await node.channels(peer)).reduce((sum, c) => sum + c.to_us_msat, 0);
-
-/** The client's payments of fees that went through. */
-const feesPaid = async (client: LightningNode): Promise<number> => {
-  const { payments } = (await client.call('listsendpays')) as { readonly payments: readonly { readonly status: string; readonly label?: string }[] };
-  return payments.filter((p) => p.status === 'complete' && p.label?.includes('fee of a purchase') === true).length;
-};
 
 const allUsable = async (cluster: Cluster, client: LightningNode): Promise<void> => {
   for (const id of await openChannels(client, cluster.lsp)) await Promise.all([cluster.usable(client, id), cluster.usable(cluster.lsp, id)]);
@@ -74,10 +57,10 @@ const allUsable = async (cluster: Cluster, client: LightningNode): Promise<void>
     await cluster.settled();
   }, 240_000);
 
-  const buy = async (client: LightningNode, amount = AMOUNT, more = {}): Promise<Bought> =>
-    (await client.call('factory-buy', { factory_id: factoryId, amount, ...more })) as Bought;
-  const sell = async (client: LightningNode, amount = AMOUNT, more = {}): Promise<Bought> =>
-    (await lsp.call('factory-sell', { factory_id: factoryId, node_id: client.id, amount, ...more })) as Bought;
+  const buy = (client: LightningNode, amount = AMOUNT, more = {}): Promise<Bought> =>
+    client.call('factory-buy', { factory_id: factoryId, amount, ...more });
+  const sell = (client: LightningNode, amount = AMOUNT, more = {}): Promise<Bought> =>
+    lsp.call('factory-sell', { factory_id: factoryId, node_id: client.id, amount, ...more });
 
   test('a quote: what it would cost, and nothing happens', async () => {
     const client = cluster.client(0);
@@ -195,47 +178,6 @@ const allUsable = async (cluster: Cluster, client: LightningNode): Promise<void>
       await client.resume();
       await client.connect(lsp);
       await allUsable(cluster, client);
-    });
-  });
-
-  describe('a node dies in the middle', () => {
-    const client = (): LightningNode => cluster.client(2);
-    const kills: readonly (readonly [string, () => LightningNode, RegExp])[] = [
-      ['the LSP, when it has announced the channel', () => lsp, /-> \w+: purchase_intent/],
-      ['the LSP, when the channel is there', () => lsp, /-> \w+: purchase_opened/],
-      ['the LSP, when it has the client’s signature', () => lsp, /<- \w+: purchase_partial/],
-      ['the LSP, when it has signed', () => lsp, /-> \w+: purchase_signature/],
-      ['the LSP, when it has the preimage', () => lsp, /<- \w+: purchase_stored/],
-      ['the client, when it has asked', client, /-> \w+: purchase_request/],
-      ['the client, when the channel is there', client, /<- \w+: purchase_opened/],
-      ['the client, when it has signed', client, /-> \w+: purchase_partial/],
-      ['the client, when it has the signature', client, /<- \w+: purchase_signature/],
-    ];
-    const wanted = (process.env['PURCHASE_KILLS'] ?? '2,7').split(',').map(Number);
-    const chosen = kills.filter((_, i) => wanted.includes(i));
-    test.each(chosen)('%s: it comes to its end after all, paid for once', async (_, victim, line) => {
-      const buyer = client();
-      await allUsable(cluster, buyer);
-      const [before, channels, paid] = [await toUs(buyer, lsp), await openChannels(buyer), await feesPaid(buyer)];
-      const node = victim();
-      const mark = node.logMark();
-      const requestId = `killed ${String(channels.length)}`;
-      const interrupted = buy(buyer, 20_000, { request_id: requestId }).catch((error: unknown) => error);
-      await Promise.race([node.waitForLog(line, mark, { interval: 2 }), interrupted.then((early) => (early instanceof Error ? Promise.reject(early) : undefined))]);
-      await node.kill();
-      await node.resume();
-      await buyer.connect(lsp);
-      await interrupted;
-      // Nothing came of it, it is under way, or it is done: the same request leads to the same end.
-      const bought = await buyer.waitFor('its channel', () => buy(buyer, 20_000, { request_id: requestId }));
-      expect(bought.purchases).toBe(channels.length);
-      await allUsable(cluster, buyer);
-      await cluster.settled();
-      await buyer.waitFor('the fee to be settled', async () => (await feesPaid(buyer)) === paid + 1);
-      expect(await toUs(buyer, lsp)).toBe(before - priceOf(20_000));
-      const open = await openChannels(buyer);
-      expect(open).toHaveLength(channels.length + 1);
-      expect(await openChannels(lsp, buyer)).toEqual(open);
     });
   });
 

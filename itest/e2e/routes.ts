@@ -6,6 +6,8 @@ export interface Hop {
   readonly to: LightningNode;
   /** lightningd offers the HTLC to `to` so many blocks after the next one. */
   readonly delay: number;
+  /** The channel it goes over (the first one that works). */
+  readonly channel?: string;
 }
 
 interface Sent {
@@ -27,9 +29,9 @@ export const sendAlong = async (hops: readonly Hop[], amountMsat: number): Promi
   const invoice = await last.to.call('invoice', { amount_msat: amountMsat, label: `route-${count}`, description: 'itest' });
   const { payment_secret: secret } = (await last.to.call('decode', { string: invoice.bolt11 })) as { readonly payment_secret: string };
   const route = await Promise.all(
-    hops.map(async ({ from, to, delay }, i) => ({
+    hops.map(async ({ from, to, delay, channel }, i) => ({
       id: to.id,
-      channel: await channelName(from, to),
+      channel: await channelName(from, to, channel),
       delay,
       amount_msat: amountMsat + (hops.length - 1 - i) * FEE,
     })),
@@ -41,10 +43,10 @@ export const sendAlong = async (hops: readonly Hop[], amountMsat: number): Promi
   return { paymentHash: invoice.payment_hash, done };
 };
 
-/** As the node names its working channel to `to`. */
-const channelName = async (from: LightningNode, to: LightningNode): Promise<string> => {
-  const channel = (await from.channels(to)).find((c) => c.state === 'CHANNELD_NORMAL');
+/** As the node names its working channel to `to`: the one with this id, if given. */
+const channelName = async (from: LightningNode, to: LightningNode, id?: string): Promise<string> => {
+  const channel = (await from.channels(to)).find((c) => c.state === 'CHANNELD_NORMAL' && (id === undefined || c.channel_id === id));
   const name = channel?.alias?.local ?? channel?.short_channel_id;
-  if (name === undefined) throw new Error(`${from.name} has no channel with ${to.name}`);
+  if (name === undefined) throw new Error(`${from.name} has no such channel with ${to.name}`);
   return name;
 };

@@ -7,7 +7,9 @@ import { DURABLE_KINDS, type DurableEffect } from '../../factory-core/protocol/e
 import { Tap } from '../fixtures/tap.js';
 import { Twice } from '../fixtures/twice.js';
 import { Cluster } from '../harness/cluster.js';
-import { Life, Plug, WHERE } from './kill-helpers.js';
+import { Plug } from './kill-plug.js';
+import { Life, type Operation } from './life.js';
+import { STORIES, WHERE } from './stories.js';
 
 jest.setTimeout(240_000);
 
@@ -42,15 +44,9 @@ describe('everything done twice', () => {
     }
   }, 240_000);
 
-  const whole = async () => (await life.create()) ?? Promise.reject(new Error('the creation came to nothing'));
-
-  test('a creation and a close', async () => life.close(await whole()));
-
-  test('a creation and the exit of a client', async () => life.exit(await whole(), cluster.client(1)));
-
-  test('a creation that is given up: what it took is given back', () => life.abandon((cleaning) => cleaning()));
-
-  test('a creation and a client’s exit by the LSP', async () => life.exit(await whole(), cluster.lsp));
+  const operations = Object.keys(STORIES) as readonly Operation[];
+  const stories = [...new Set(Object.values(STORIES))].map((story) => ({ shows: operations.filter((one) => STORIES[one] === story).join(', '), story }));
+  test.each(stories)('$shows', ({ story }) => story(life));
 
   test('that was all there is, and came to the same each time', () => {
     const repeated = twice.repeated();

@@ -19,6 +19,8 @@ export interface LightningResults {
   'factory-rotate': { readonly factory_id: string; readonly to: LightningResults['factory-create']; readonly away?: readonly string[] };
   'factory-list': { readonly factories: readonly (Factory & { readonly role: 'coordinator' | 'member'; readonly member_count: number })[] };
   'factory-status': FactoryStatus;
+  'factory-buy': Bought;
+  'factory-sell': Bought;
 }
 
 export interface WalletOutput {
@@ -76,4 +78,16 @@ export interface FactoryStatus extends Factory {
   }[];
   readonly rotation?: { readonly to: string; readonly moved: number; readonly members: number; readonly problem?: string };
   readonly exit: { readonly transactions: number; readonly vbytes: number; readonly blocks: number; readonly cost_msat: number };
+}
+
+/** A channel out of a client's stock. */
+export interface Bought {
+  readonly channel_id: string;
+  readonly amount_msat: number;
+  readonly fee_msat: number;
+  readonly stock_left_msat: number;
+  readonly txid: string;
+  readonly purchases: number;
+  readonly early_warning_time: number;
+  readonly fee_settled?: boolean;
 }

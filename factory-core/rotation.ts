@@ -16,6 +16,7 @@ export const rotationOf = (state: CoordinatorLive | MemberLive, member: number):
     case 'waiting':
       return 'stays';
     case 'moving':
+    case 'recounting':
       return 'moving';
     case 'refused':
     case 'paying':

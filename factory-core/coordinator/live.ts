@@ -5,7 +5,7 @@ import { andThen, step } from '../protocol/effects.js';
 import { onChain, voidReason } from '../live/custody.js';
 import { exitFrom, plan, retire, sweeps } from '../live/plan.js';
 import { beginClose, onClosing } from './closing.js';
-import { migrationReminders, onMigrating } from './migrating.js';
+import { onMigrationBlock, onMigrating } from './migrating.js';
 import { onRotating } from './rotating.js';
 import { memberIndex, sendTo } from './ceremony.js';
 import { isPurchaseMessage } from '../live/purchasing.js';
@@ -23,11 +23,12 @@ const onFactory = (state: CoordinatorLive, event: Event, env: Env): Step<Coordin
     case 'block_connected':
     case 'block_disconnected': {
       const { live, effects } = retire(onChain(state.live, event));
-      return step({ ...state, live }, [
+      const moving = event.type === 'block_connected' ? onMigrationBlock({ ...state, live }) : step({ ...state, live });
+      return step(moving.state, [
         ...plan(live, 'coordinator'),
         ...sweeps(live, state.request.payoutScript),
         ...effects,
-        ...(event.type === 'block_connected' ? migrationReminders({ ...state, live }) : []),
+        ...moving.effects,
         ...(voidReason(state.live) === undefined ? callOff(state, voidReason(live)) : []),
       ]);
     }

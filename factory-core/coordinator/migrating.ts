@@ -27,12 +27,27 @@ const at = (state: CoordinatorLive, member: number, migration: Migration): Coord
 const outstanding = (state: CoordinatorLive, index: number): Effect[] => {
   const migration = migrationOf(state, index);
   const member = state.members[index];
-  if (!migration || !member || migration.step === 'done') return [];
+  if (!migration || !member || migration.step === 'done' || migration.step === 'refused') return [];
   return [sendTo(member.nodeId, migration.attempt, { type: 'migrate', toInstance: migration.to })];
 };
 
-/** Also with every block: a message that was lost on a connection that stands is not asked for by anybody else. */
-export const migrationReminders = (state: CoordinatorLive): Effect[] => state.members.flatMap((_, i) => outstanding(state, i));
+/** Blocks until a member that was refused again and again is told to count anew, at most. */
+const LONGEST_REFUSAL = 144;
+
+/**
+ * With every block. A message that was lost on a connection that stands is not asked for by anybody else; and who was refused
+ * is told to count anew, in an attempt of its own: what was asked for in an earlier one will never be paid.
+ */
+export const onMigrationBlock = (state: CoordinatorLive): Step<CoordinatorLive> => {
+  const due = state.members.flatMap((_, i) => {
+    const known = migrationOf(state, i);
+    return known?.step === 'refused' && known.again <= state.live.chain.tip && isVirtual(state, present(state.live.branches[i])) ? [{ index: i, known }] : [];
+  });
+  const attempt = (state.migrationAttempts ?? 0) + 1;
+  const recounting = Object.fromEntries(due.map(({ index, known: { to, problem, refusals } }) => [index, { step: 'recounting', attempt, to, problem, refusals } as const]));
+  const next = due.length === 0 ? state : { ...state, migrationAttempts: attempt, migrations: { ...state.migrations, ...recounting } };
+  return step(next, next.members.flatMap((_, i) => outstanding(next, i)));
+};
 
 export const onMigrating = (state: CoordinatorLive, event: Event): Step<CoordinatorLive> => {
   switch (event.type) {
@@ -51,8 +66,9 @@ export const onMigrating = (state: CoordinatorLive, event: Event): Step<Coordina
       const migration = migrationOf(state, event.member);
       if (migration?.step !== 'paying') return step(state);
       const { attempt, to } = migration;
-      // Told again it says again what it is owed, as it sees it then.
-      return step(at(state, event.member, { step: 'refused', attempt, to, problem: event.reason }), [
+      const refusals = (migration.refusals ?? 0) + 1;
+      const again = state.live.chain.tip + Math.min(2 ** (refusals - 1), LONGEST_REFUSAL);
+      return step(at(state, event.member, { step: 'refused', attempt, to, problem: event.reason, refusals, again }), [
         { kind: 'log', level: 'unusual', text: `${present(state.members[event.member]).nodeId}: what it asks for is not paid: ${event.reason}` },
       ]);
     }
@@ -65,10 +81,11 @@ export const onMigrating = (state: CoordinatorLive, event: Event): Step<Coordina
   }
 };
 
+const isVirtual = ({ live }: CoordinatorLive, branch: Branch): boolean => fundingStatus(live).kind === 'confirmed' && branchStatus(live, branch).kind === 'virtual';
+
 /** Whether this member can move to another factory: its branch is as it was made, and nothing else is under way. */
 export const canMigrate = (state: CoordinatorLive, branch: Branch): boolean =>
-  fundingStatus(state.live).kind === 'confirmed' &&
-  branchStatus(state.live, branch).kind === 'virtual' &&
+  isVirtual(state, branch) &&
   !state.closing &&
   !state.live.close &&
   !state.live.exits[branch.member] &&
@@ -108,12 +125,13 @@ const onMessage = (state: CoordinatorLive, index: number, attempt: number, messa
 /** From here on nothing goes over its channels here; what it asks for is compared with what this node sees before it is paid. */
 const onMigrated = (state: CoordinatorLive, index: number, attempt: number, { owed, paymentHash, paymentSecret, finalCltv }: Migrated): Step<CoordinatorLive> => {
   const migration = migrationOf(state, index);
-  const expected = migration?.step === 'asked' || migration?.step === 'moving' || migration?.step === 'refused';
+  const expected = migration?.step === 'asked' || migration?.step === 'moving' || migration?.step === 'recounting';
   if (!expected || attempt !== migration.attempt) return step(state);
   const { to } = migration;
+  const refusals = migration.step === 'recounting' ? { refusals: migration.refusals } : {};
   const branch = present(state.live.branches[index]);
   const invoice = { owed, paymentHash, paymentSecret, finalCltv };
-  const next = at(state, index, { step: 'paying', attempt, to, ...invoice });
+  const next = at(state, index, { step: 'paying', attempt, to, ...invoice, ...refusals });
   return step(next, [
     { kind: 'pay_owed', member: index, peer: branch.peer, from: channelsOf(state.live, branch).map((c) => c.channelId), to, invoice },
     progress(next),

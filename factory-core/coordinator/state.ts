@@ -219,16 +219,25 @@ export interface Selling {
   readonly paid: readonly { readonly paymentHash: PaymentHash; readonly preimage: Preimage }[];
 }
 
+interface Refusals {
+  /** Why it was refused last. */
+  readonly problem: string;
+  /** How often it was. */
+  readonly refusals: number;
+}
+
 /** One member's way to another factory (architecture 8). Numbers of attempts are never used again. */
 export type Migration = { readonly attempt: number; readonly to: InstanceId } & (
   /** It has been told, and will be again. */
   | { readonly step: 'asked' }
   /** It pays itself; this node sends over its new channels what it can. */
   | { readonly step: 'moving' }
-  /** What it asked for was not paid, for this reason; nothing goes over its old channels. */
-  | { readonly step: 'refused'; readonly problem: string }
+  /** What it asked for is not paid, and never will be, for this reason; at height `again` it is told to count anew. */
+  | ({ readonly step: 'refused'; readonly again: number } & Refusals)
+  /** It was told so: it moves what it still can, over channels that carry HTLCs again, and asks for the rest with another invoice. */
+  | ({ readonly step: 'recounting' } & Refusals)
   /** Everything else is over there, it says; `owed` is compared and paid. Nothing goes over its old channels from here on. */
-  | ({ readonly step: 'paying' } & OwedInvoice)
+  | ({ readonly step: 'paying'; readonly refusals?: number } & OwedInvoice)
   | ({ readonly step: 'paid' } & OwedInvoice)
   /** Its key is here, in its branch. */
   | { readonly step: 'done'; readonly owed?: Msat }

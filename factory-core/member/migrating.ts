@@ -59,10 +59,7 @@ export const onMigrating = (state: MemberLive, event: Event, env: MemberEnv): St
     case 'balance_moved': {
       if (migration?.step !== 'moving' || event.attempt !== migration.attempt) return step(state);
       // Nothing comes in over the old channels from here on; what is still pending ends first.
-      const { attempt, to } = migration;
-      return step({ ...state, migration: { step: 'settling', attempt, to } }, [
-        { kind: 'settle_balance', attempt, from: channelIds(state), to },
-      ]);
+      return settle(state, migration);
     }
     case 'balance_settled': {
       if (migration?.step !== 'settling' || event.attempt !== migration.attempt) return step(state);
@@ -81,6 +78,11 @@ export const onMigrating = (state: MemberLive, event: Event, env: MemberEnv): St
     default:
       return step(state);
   }
+};
+
+const settle = (state: MemberLive, { attempt, to }: Pick<MemberMigration, 'attempt' | 'to'>): Step<MemberLive> => {
+  const unpaid = state.unpaidInvoice === undefined ? {} : { unpaid: state.unpaidInvoice };
+  return step({ ...state, migration: { step: 'settling', attempt, to } }, [{ kind: 'settle_balance', attempt, from: channelIds(state), to, ...unpaid }]);
 };
 
 /** The state is stored before the key leaves (architecture 12.8): after a crash this member knows that it is out. */
@@ -116,6 +118,11 @@ const onMigrate = (state: MemberLive, attempt: number, { toInstance: to }: Migra
   if (attempt < migration.attempt) return step(state);
   if (attempt === migration.attempt) return step(state, said(state, env));
   if (isUnderWay(migration)) return begin(state, attempt, to);
+  // The coordinator has not paid what was asked for in an earlier attempt, and will not. What is there already stays there.
+  if (migration.step === 'owed') {
+    const next = settle({ ...state, unpaidInvoice: migration.paymentHash }, { attempt, to: migration.to });
+    return step(next.state, [...said(next.state, env), ...next.effects]);
+  }
   const next: MemberLive = { ...state, migration: { ...migration, attempt } };
   return step(next, said(next, env));
 };

@@ -5,6 +5,7 @@ import type {
   Msat,
   NodeId,
   PartialSignature,
+  PaymentHash,
   Preimage,
   PubKey,
   PublicNonce,
@@ -150,6 +151,8 @@ export interface MemberLive extends Common {
   readonly closing?: MemberClosing;
   readonly purchasing?: Purchasing;
   readonly migration?: MemberMigration;
+  /** The last invoice that the coordinator would not pay: the next one is another. */
+  readonly unpaidInvoice?: PaymentHash;
 }
 
 export interface MemberAborted extends Common {

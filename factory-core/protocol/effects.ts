@@ -98,13 +98,22 @@ export type DurableEffect =
    * reserve keeps is left. Gives `balance_moved`.
    */
   | { readonly kind: 'move_balance'; readonly attempt: number; readonly from: readonly ChannelId[]; readonly to: InstanceId }
-  /** The same once nothing new comes in, until no HTLC is left; then an invoice for the rest. Gives `balance_settled`. */
-  | { readonly kind: 'settle_balance'; readonly attempt: number; readonly from: readonly ChannelId[]; readonly to: InstanceId }
+  /**
+   * The same once nothing new comes in, until no HTLC is left; then an invoice for the rest: another one than `unpaid`, which the
+   * coordinator will not pay, unless it has. Gives `balance_settled`.
+   */
+  | {
+      readonly kind: 'settle_balance';
+      readonly attempt: number;
+      readonly from: readonly ChannelId[];
+      readonly to: InstanceId;
+      readonly unpaid?: PaymentHash;
+    }
   /** Waits until this invoice of ours is paid, and factory `to` is still active then; gives `owed_received`. */
   | { readonly kind: 'await_owed'; readonly to: InstanceId; readonly paymentHash: PaymentHash }
   /**
    * Compare `owed` with what this node sees in the channels `from` and in the fees it took, and pay it, once, to the member's
-   * channels of factory `to`; gives `owed_paid` or `owed_refused`.
+   * channels of factory `to`; gives `owed_paid`, or `owed_refused`: it is not paid, not under way, and never will be.
    */
   | {
       readonly kind: 'pay_owed';

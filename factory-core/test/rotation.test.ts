@@ -198,6 +198,39 @@ describe('migration', () => {
     closedAlone(world);
   });
 
+  test.each([1, 3])('a payment of what is owed that is lost %i times in a power failure is made with another invoice, once', (losses) => {
+    const world = active();
+    rotate(world);
+    world.moving.losses = losses;
+    world.quiet();
+    expect(Object.values(migrations(world)).filter((m) => m.step === 'refused')).toHaveLength(Math.min(losses, 2));
+    const first = world.members.map((m) => invoiceOf(world, m));
+    // Said again by the coordinator's own reminder, or by nobody: nothing is asked for twice in a block.
+    world.disconnect(world.member(0));
+    world.quiet();
+    expect(world.members.map((m) => invoiceOf(world, m))).toEqual(first);
+    world.mine(1);
+    world.quiet();
+    world.mine(2);
+    moved(world);
+    closedAlone(world);
+  });
+  test('a crash of either side at every point of that', () => {
+    for (const who of [0, 1]) {
+      for (let fuse = 0; fuse < 10; fuse += 1) {
+        const world = active();
+        rotate(world);
+        world.moving.losses = 1;
+        world.quiet();
+        world.hosts[who]!.fuse = fuse;
+        world.mine(1);
+        world.quiet();
+        world.mine(2);
+        moved(world);
+        closedAlone(world);
+      }
+    }
+  });
   test('sent to another factory before it is through: there it goes', () => {
     const world = active();
     world.moving.active = false;
@@ -297,6 +330,23 @@ describe('members and coordinators who do not play by the rules', () => {
     world.mine(1);
     moved(world);
   });
+  test('who asks for too much all the time is told to count anew less and less often', () => {
+    const world = active({ dishonest: ['client 0'] });
+    alter(world, 'client 0', (m) => (m.type === 'migrated' ? { ...m, owed: (m.owed + 1n) as typeof m.owed } : m));
+    rotate(world);
+    for (let block = 0; block < 64; block += 1) {
+      world.quiet();
+      world.mine(1);
+    }
+    world.quiet();
+    const asked = world.sent.filter((s) => s.to === world.member(0).id && s.envelope.message.type === 'migrate').map((s) => s.envelope.header.attempt);
+    expect(new Set(asked).size).toBe(7);
+    expect(migrations(world)[0]).toMatchObject({ step: 'refused', refusals: 7 });
+    expect(world.moving.account(world.member(0).id).repaid).toBe(0n);
+    world.tamper = undefined;
+    world.mine(64);
+    moved(world);
+  });
   test('a key is kept until what is owed has come', () => {
     const world = active();
     world.tamper = (_from, _to, envelope) => (envelope.message.type === 'migrated' ? [] : [envelope]);
@@ -314,6 +364,10 @@ describe('members and coordinators who do not play by the rules', () => {
   });
 });
 
+const invoiceOf = (world: World, member: Host) => {
+  const state = world.memberState(member);
+  return state?.phase === 'live' && state.migration?.step === 'owed' ? state.migration.paymentHash : undefined;
+};
 const migrations = (world: World) => {
   const state = world.coordinatorState;
   return (state?.phase === 'live' ? state.migrations : undefined) ?? {};

@@ -21,6 +21,8 @@ export interface MigrationParts {
   readonly log: Log;
   readonly factory: (instanceId: InstanceId) => Factory | undefined;
   readonly random: (bytes: number) => Uint8Array;
+  /** Hashes of what this process has sent: these HTLCs may be on their way to a commitment (see `payFee`). */
+  readonly sent: Set<PaymentHash>;
 }
 
 const done = (event?: Event): Outcome => (event ? { kind: 'done', event } : { kind: 'done' });
@@ -188,13 +190,15 @@ const settled = async ({ lightning }: MigrationParts, instanceId: InstanceId, ef
   const left = old.reduce((sum, c) => sum + c.toUs, 0n);
   const owed = msat(left + paid.reduce((sum, p) => sum + (p.sent - p.amount), 0n), 'owed');
   if (owed === 0n) return { type: 'balance_settled', attempt: effect.attempt };
-  const { paymentHash, paymentSecret, finalCltv } = await lightning.ownInvoice({
+  const invoice = await lightning.ownInvoice({
     label: labelOf(instanceId, 'owed'),
     amount: owed,
     description: 'what is left in the old channel factory',
     expirySeconds: OWED_EXPIRY_SECONDS,
+    ...(effect.kind === 'settle_balance' && effect.unpaid !== undefined ? { unlike: effect.unpaid } : {}),
   });
-  return { type: 'balance_settled', attempt: effect.attempt, invoice: { owed, paymentHash, paymentSecret, finalCltv } };
+  const { amount, paymentHash, paymentSecret, finalCltv } = invoice;
+  return { type: 'balance_settled', attempt: effect.attempt, invoice: { owed: amount, paymentHash, paymentSecret, finalCltv } };
 };
 
 /** The key goes only while the factory that holds everything now is as sound as when it was moved there. */
@@ -203,6 +207,7 @@ export const awaitOwed = async (parts: MigrationParts, instanceId: InstanceId, e
   while (!signal.aborted) {
     const state = parts.factory(instanceId)?.state;
     if (state?.phase !== 'live' || state.role !== 'member' || state.migration?.step !== 'owed') return done();
+    if (state.migration.paymentHash !== effect.paymentHash) return done();
     if ((await parts.lightning.isPaid(effect.paymentHash)) && isSettled(await target(parts, effect.to, state.coordinator), [effect.paymentHash])) {
       return done({ type: 'owed_received', paymentHash: effect.paymentHash });
     }
@@ -213,38 +218,60 @@ export const awaitOwed = async (parts: MigrationParts, instanceId: InstanceId, e
 
 const namesOf = (channels: readonly Channel[]): readonly string[] => channels.flatMap((c) => [c.localAlias, c.shortChannelId].filter((n) => n !== undefined));
 
-/** Compared with what this node sees, then paid, once: the same payment hash is never paid twice. */
+/** So many payments of what is owed may fail before the member is to ask for it anew: its invoice may have expired. */
+const MOST_PAYMENTS = 5;
+
+/**
+ * Compared with what this node sees, then paid, once: the same payment hash is never paid twice, and none that was refused is
+ * paid at all.
+ */
 export const payOwed = async (parts: MigrationParts, effect: Of<'pay_owed'>, signal: AbortSignal): Promise<Outcome> => {
-  const { lightning } = parts;
+  const { lightning, sent } = parts;
   const { member, peer, to, invoice } = effect;
+  const refused = (reason: string): Outcome => done({ type: 'owed_refused', member, reason });
   const next = waiting();
+  let failures = 0;
+  let failure = '';
   while (!signal.aborted) {
-    switch (await lightning.paymentStatus(invoice.paymentHash)) {
-      case 'complete':
-        return done({ type: 'owed_paid', member });
-      case 'pending':
-        await lightning.waitForPayment(invoice.paymentHash, PAYMENT_SECONDS);
-        continue;
-      case 'failed':
-      case 'none':
-    }
+    // In this order: an HTLC that ends in between is one of a payment that is complete, and not one that never was.
     const all = await lightning.channels({ peer });
+    const status = await lightning.paymentStatus(invoice.paymentHash);
+    if (status === 'complete') return done({ type: 'owed_paid', member });
+    if (status === 'pending') {
+      if (!isUnderWay(parts, all, invoice.paymentHash)) return refused('lightningd has lost the payment in a power failure, and has it on record as pending for ever');
+      await lightning.waitForPayment(invoice.paymentHash, PAYMENT_SECONDS);
+      continue;
+    }
+    if (failures >= MOST_PAYMENTS) return refused(`it cannot be paid: ${failure}`);
     const old = all.filter((c) => effect.from.includes(c.channelId));
     const { channels, earlyWarning } = await target(parts, to, peer);
     const into = channels.find((c) => c.spendable >= invoice.owed);
-    if (old.length === effect.from.length && (!into || old.some((c) => c.htlcs.length > 0))) {
+    if (old.length === effect.from.length && old.every((c) => c.state === 'CHANNELD_NORMAL') && (!into || old.some((c) => c.htlcs.length > 0))) {
       await next();
       continue;
     }
     const reason = await objection(parts, effect, old, all, into);
-    if (reason !== undefined || !into) return done({ type: 'owed_refused', member, reason: reason ?? 'its old channels are gone' });
+    if (reason !== undefined || !into) return refused(reason ?? 'its old channels are gone');
     const delay = Math.max(invoice.finalCltv, earlyWarning + 1) + BLOCKS_MARGIN;
     const route = [{ peer, channel: nameOf(into), delay, amount: invoice.owed }];
+    sent.add(invoice.paymentHash);
     await lightning.sendAlong({ route, invoice, amount: invoice.owed, label: `cln-factory/owed/${invoice.paymentHash}` });
-    if ((await lightning.waitForPayment(invoice.paymentHash, PAYMENT_SECONDS)).kind === 'failed') await next();
+    const result = await lightning.waitForPayment(invoice.paymentHash, PAYMENT_SECONDS);
+    if (result.kind !== 'failed') continue;
+    failures += 1;
+    failure = result.reason;
+    await next();
   }
   return done();
 };
+
+/**
+ * Whether there is an HTLC of a payment that is pending. lightningd (v26.06) writes a payment down before its HTLC, and an HTLC
+ * only once it is in a commitment: after a power failure in between the payment is pending for ever, has no HTLC, and cannot be
+ * sent again. Its hash is of no use then.
+ */
+const isUnderWay = ({ sent }: MigrationParts, channels: readonly Channel[], hash: PaymentHash): boolean =>
+  sent.has(hash) || channels.some((c) => c.htlcs.some((h) => h.direction === 'out' && h.paymentHash.toString() === hash.toString()));
 
 const nameOf = ({ localAlias, shortChannelId, channelId }: Channel): string => localAlias ?? shortChannelId ?? channelId;
 
@@ -260,7 +287,7 @@ const objection = async (
   all: readonly Channel[],
   into: Channel | undefined,
 ): Promise<string | undefined> => {
-  if (old.length < from.length || !into) return 'one of its old channels is gone';
+  if (old.length < from.length || !into || old.some((c) => c.state !== 'CHANNELD_NORMAL')) return 'one of its old channels is gone';
   if (invoice.finalCltv > MAX_FINAL_CLTV) return `its final_cltv is ${invoice.finalCltv}`;
   const conditions = into.localUpdate;
   if (!conditions) return 'its new channel has no conditions yet';

@@ -19,10 +19,11 @@ type Of<K extends DurableEffect['kind']> = Extract<DurableEffect, { kind: K }>;
 export const payFee = async (ln: Lightning, sent: Set<PaymentHash>, { attempt, peer, amount, paymentHash, blocks }: Of<'pay_fee'>, closing: () => boolean): Promise<Outcome> => {
   const done: Outcome = { kind: 'done', event: { type: 'fee_sent', attempt } };
   const failed = (reason: string): Outcome => ({ kind: 'done', event: { type: 'fee_failed', attempt, reason } });
+  // In this order: an HTLC that ends in between is one of a payment that is complete, and not one that never was.
+  const channels = await ln.channels({ peer });
   const tries = await ln.paymentTries(paymentHash);
   if (tries.some(({ status }) => status === 'complete')) return done;
   const pending = tries.find(({ status }) => status === 'pending');
-  const channels = await ln.channels({ peer });
   const underWay = channels.some(({ htlcs }) => htlcs.some((htlc) => htlc.direction === 'out' && String(htlc.paymentHash) === String(paymentHash)));
   if (underWay || (pending && sent.has(paymentHash))) return done;
   const channel = roomiest(channels.filter((c) => c.connected && c.state === 'CHANNELD_NORMAL' && c.spendable >= amount));

@@ -9,7 +9,7 @@ import type { Messenger } from './messenger.js';
 import type { Outcome } from './outbox.js';
 import { arm, audit, closeChannel, discardChannels, drain, openComplete, openStart, retireChannel } from './perform-channels.js';
 import { dropPurchase, payFee } from './perform-purchase.js';
-import { awaitNext, awaitOwed, moveBalance, payOwed } from './perform-migration.js';
+import { awaitNext, awaitOwed, moveBalance, payOwed, type MigrationParts } from './perform-migration.js';
 import { sweepStock } from './perform-sweep.js';
 import { prepareFunding, releaseFunding, selectCoins, sendFunding } from './perform-funding.js';
 
@@ -30,11 +30,15 @@ const AGAIN_MS = 2_000;
 
 export class Performer {
   private readonly timers = new Set<NodeJS.Timeout>();
-  /** Of purchases' fees, since this process started. */
-  private readonly sentFees = new Set<PaymentHash>();
+  /** Hashes of the payments this process has sent by `sendpay`. */
+  private readonly sent = new Set<PaymentHash>();
   private stopped = false;
 
-  constructor(private readonly parts: PerformerParts) {}
+  private readonly moving: MigrationParts;
+
+  constructor(private readonly parts: PerformerParts) {
+    this.moving = { ...parts, sent: this.sent };
+  }
 
   stop(): void {
     this.stopped = true;
@@ -64,7 +68,7 @@ export class Performer {
       case 'arm':
         return arm(lightning, effect);
       case 'pay_fee':
-        return payFee(lightning, this.sentFees, effect, () => {
+        return payFee(lightning, this.sent, effect, () => {
           const known = factory(instanceId);
           return known !== undefined && balancesTold(known.state);
         });
@@ -73,14 +77,14 @@ export class Performer {
       case 'retire_channel':
         return retireChannel(lightning, effect, signal);
       case 'await_next':
-        return awaitNext(this.parts, instanceId, effect, signal);
+        return awaitNext(this.moving, instanceId, effect, signal);
       case 'move_balance':
       case 'settle_balance':
-        return moveBalance(this.parts, instanceId, effect, signal);
+        return moveBalance(this.moving, instanceId, effect, signal);
       case 'await_owed':
-        return awaitOwed(this.parts, instanceId, effect, signal);
+        return awaitOwed(this.moving, instanceId, effect, signal);
       case 'pay_owed':
-        return payOwed(this.parts, effect, signal);
+        return payOwed(this.moving, effect, signal);
     }
   }
 

@@ -6,6 +6,8 @@ export interface InvoiceRequest {
   readonly amount: Msat;
   readonly description: string;
   readonly expirySeconds: number;
+  /** Unless it is paid, an invoice with this hash is replaced, whatever its amount. */
+  readonly unlike?: PaymentHash;
 }
 
 /** An invoice of this node. */
@@ -70,7 +72,7 @@ export type PaymentStatus = 'none' | PaymentTry['status'];
 export type PaymentResult = { readonly kind: 'pending' | 'complete' } | { readonly kind: 'failed'; readonly reason: string };
 
 export interface PaymentApi {
-  /** The invoice with this label, made if there is none. One that is not paid and has another amount is replaced. */
+  /** The invoice with this label, made if there is none. One that is not paid, and has another amount or is not wanted any more, is replaced. */
   ownInvoice(request: InvoiceRequest): Promise<OwnInvoice>;
   isPaid(hash: PaymentHash): Promise<boolean>;
   /** `sendpay`. Resolves when the HTLC is offered, not when it is settled. `rejected` for a payment that has been made. */

@@ -22,12 +22,12 @@ const readOwn = async (rpc: Rpc, invoice: Reply): Promise<OwnInvoice> => {
 const findInvoice = async (rpc: Rpc, filter: { readonly label: string } | { readonly payment_hash: string }): Promise<Reply | undefined> =>
   reply('listinvoices', await rpc.call('listinvoices', filter)).objs('invoices')[0];
 
-/** The invoice with this label, made now if there is none; one that was never paid gives way to another amount. */
-const invoice = async (rpc: Rpc, { label, amount, description, expirySeconds }: InvoiceRequest): Promise<OwnInvoice> => {
+/** The invoice with this label, made now if there is none; one that was never paid gives way to another. Once deleted it cannot be paid. */
+const invoice = async (rpc: Rpc, { label, amount, description, expirySeconds, unlike }: InvoiceRequest): Promise<OwnInvoice> => {
   const known = await findInvoice(rpc, { label });
   if (known) {
     const own = await readOwn(rpc, known);
-    if (own.status === 'paid' || (own.amount === amount && known.str('status') === 'unpaid')) return own;
+    if (own.status === 'paid' || (own.amount === amount && known.str('status') === 'unpaid' && own.paymentHash !== unlike)) return own;
     await rpc.call('delinvoice', { label, status: known.str('status') });
   }
   await rpc.call('invoice', { amount_msat: amount, label, description, expiry: expirySeconds });

@@ -1,6 +1,6 @@
 /** What is paid to a member that says it has moved, and when a member parts with its key: on a node that is played here. */
 import { describe, expect, jest, test } from '@jest/globals';
-import { channelId, instanceId, msat, nodeId, paymentHash, paymentSecret, txid, type InstanceId } from '../../blip/brands.js';
+import { channelId, instanceId, msat, nodeId, paymentHash, paymentSecret, txid, type InstanceId, type PaymentHash } from '../../blip/brands.js';
 import type { Event } from '../../factory-core/protocol/effects.js';
 import { alike } from '../../factory-core/test/support/factory.js';
 import { channelIdOf, liveFactory } from '../../factory-core/test/support/live.js';
@@ -29,12 +29,21 @@ class Node {
   status: PaymentStatus = 'none';
   fees = 0n;
   paid = false;
+  /** The invoice it has sent. */
+  asked = HASH;
   completed: readonly Payment[] = [];
   result: PaymentResult = { kind: 'complete' };
   readonly sent: SendRequest[] = [];
+  /** What this process has sent. */
+  readonly known = new Set<PaymentHash>();
   readonly invoices: bigint[] = [];
+  /** Which invoice is not wanted any more. */
+  unlike: PaymentHash | undefined;
   /** Called instead of waiting for the world: what changes after so many looks at the channels. */
   onLook: (looks: number) => void = () => undefined;
+  onSend: () => void = () => undefined;
+  /** What happens once lightningd has answered this. */
+  afterwards: (what: string) => void = () => undefined;
   private looks = 0;
   private readonly live;
   constructor(
@@ -56,11 +65,12 @@ class Node {
       channels: () => {
         this.looks += 1;
         this.onLook(this.looks);
-        return Promise.resolve([this.old, this.next]);
+        return this.told('channels', [this.old, this.next]);
       },
-      paymentStatus: () => Promise.resolve(this.status),
+      paymentStatus: () => this.told('paymentStatus', this.status),
       sendAlong: (request) => {
         this.sent.push(request);
+        this.onSend();
         return Promise.resolve();
       },
       waitForPayment: () => {
@@ -70,8 +80,10 @@ class Node {
       forwardFees: () => Promise.resolve(msat(this.fees)),
       isPaid: () => Promise.resolve(this.paid),
       completedPayments: () => Promise.resolve(this.completed),
-      ownInvoice: ({ amount }) => {
+      ownInvoice: (request) => {
+        const { amount } = request;
         this.invoices.push(amount);
+        this.unlike = request.unlike;
         return Promise.resolve({ paymentHash: HASH, paymentSecret: paymentSecret('dd'.repeat(32)), finalCltv: 40, amount, status: 'unpaid' });
       },
     };
@@ -79,12 +91,17 @@ class Node {
       lightning: lightning as Lightning,
       log: () => undefined,
       random: (n) => new Uint8Array(n),
+      sent: this.known,
       factory: (id) => this.factory(id),
     };
   }
+  private told<T>(what: string, answer: T): Promise<T> {
+    this.afterwards(what);
+    return Promise.resolve(answer);
+  }
   private factory(instance: InstanceId): Factory {
     // As much of the states as is looked at.
-    const migration = { step: this.step, attempt: 1, to: NEW };
+    const migration = { step: this.step, attempt: 1, to: NEW, ...(this.step === 'owed' ? { paymentHash: this.asked } : {}) };
     const state = { role: this.role, phase: 'live', coordinator: this.peer, live: this.live, ...(instance === OLD && this.role === 'member' ? { migration } : {}) };
     return { instanceId: instance, state } as unknown as Factory;
   }
@@ -158,7 +175,58 @@ describe('the coordinator pays what a member could not move', () => {
   test('a payment that was under way when the node stopped is awaited, not repeated', async () => {
     const node = new Node('coordinator');
     node.status = 'pending';
+    node.next = { ...node.next, htlcs: [{ ...htlc(HASH), direction: 'out' }] };
     expect(await pay(node, RESERVE)).toEqual({ type: 'owed_paid', member: 0 });
+    expect(node.sent).toEqual([]);
+  });
+  test('one of which lightningd has lost the HTLC in a power failure is pending for ever: refused, so that another invoice comes', async () => {
+    const node = new Node('coordinator');
+    node.status = 'pending';
+    node.old = { ...node.old, htlcs: [htlc(HASH)] };
+    node.next = { ...node.next, htlcs: [{ ...htlc('ee'.repeat(32)), direction: 'out' }] };
+    expect(await pay(node, RESERVE)).toMatchObject({ type: 'owed_refused', member: 0, reason: expect.stringMatching(/lost the payment/) });
+    expect(node.sent).toEqual([]);
+  });
+  test('one that this process has sent may be on its way to a commitment, and is awaited', async () => {
+    const node = new Node('coordinator');
+    node.status = 'pending';
+    node.known.add(HASH);
+    expect(await pay(node, RESERVE)).toEqual({ type: 'owed_paid', member: 0 });
+    expect(node.sent).toEqual([]);
+  });
+  test('one whose HTLC ends just now is paid, and not lost', async () => {
+    const node = new Node('coordinator');
+    node.status = 'pending';
+    node.next = { ...node.next, htlcs: [{ ...htlc(HASH), direction: 'out' }] };
+    // Between any two looks at the world.
+    const end = (): void => {
+      node.next = { ...node.next, htlcs: [] };
+      node.status = 'complete';
+    };
+    for (const first of ['channels', 'paymentStatus'] as const) {
+      node.afterwards = (what) => {
+        if (what === first) end();
+      };
+      expect(await pay(node, RESERVE)).toEqual({ type: 'owed_paid', member: 0 });
+    }
+    expect(node.sent).toEqual([]);
+  });
+  test('one that fails is tried again, but not for ever: the invoice may have expired', async () => {
+    const node = new Node('coordinator');
+    node.result = { kind: 'failed', reason: 'WIRE_INCORRECT_OR_UNKNOWN_PAYMENT_DETAILS' };
+    expect(await pay(node, RESERVE)).toMatchObject({ type: 'owed_refused', reason: 'it cannot be paid: WIRE_INCORRECT_OR_UNKNOWN_PAYMENT_DETAILS' });
+    expect(node.sent).toHaveLength(5);
+    // Unless one of them is under way after all.
+    node.sent.length = 0;
+    node.onSend = () => {
+      if (node.sent.length === 5) node.status = 'complete';
+    };
+    expect(await pay(node, RESERVE)).toEqual({ type: 'owed_paid', member: 0 });
+  });
+  test('nothing to who has taken its old channel to the chain', async () => {
+    const node = new Node('coordinator');
+    node.old = { ...node.old, state: 'ONCHAIN' };
+    expect(await pay(node, RESERVE)).toMatchObject({ type: 'owed_refused', reason: 'one of its old channels is gone' });
     expect(node.sent).toEqual([]);
   });
   test('a channel that is gone is no reason to pay', async () => {
@@ -227,6 +295,34 @@ describe('the member', () => {
     expect(eventOf(await awaitOwed(node.parts(), OLD, effect, new AbortController().signal))).toEqual({ type: 'owed_received', paymentHash: HASH });
     expect(new Set(seen)).toEqual(new Set(['CHANNELD_NORMAL true 1', 'CHANNELD_NORMAL false 0', 'AWAITING_UNILATERAL true 0', 'CHANNELD_NORMAL true 0']));
     expect(seen).toHaveLength(7);
+  });
+  test('asks anew with another invoice, if the coordinator does not pay the first', async () => {
+    const node = emptied(new Node('member'));
+    const effect = { kind: 'settle_balance', attempt: 1, from: [OLD_CHANNEL], to: NEW, unpaid: HASH } as const;
+    expect(eventOf(await moveBalance(node.parts(), OLD, effect, new AbortController().signal))).toMatchObject({ type: 'balance_settled' });
+    expect(node.unlike).toBe(HASH);
+  });
+  test('does not wait for an invoice that has given way to another', async () => {
+    const node = emptied(new Node('member', 'owed'));
+    node.asked = paymentHash('ab'.repeat(32));
+    node.paid = true;
+    const effect = { kind: 'await_owed', to: NEW, paymentHash: HASH } as const;
+    expect(await awaitOwed(node.parts(), OLD, effect, new AbortController().signal)).toEqual({ kind: 'done' });
+  });
+  test('a piece never goes out with the hash of another: what lightningd has lost of one does not matter', async () => {
+    const node = new Node('member', 'moving');
+    const labels: string[] = [];
+    const parts = node.parts();
+    const { lightning } = node.parts();
+    parts.lightning.ownInvoice = (request) => {
+      labels.push(request.label);
+      if (labels.length === 3) emptied(node);
+      return lightning.ownInvoice(request);
+    };
+    let drawn = 0;
+    const effect = { kind: 'move_balance', attempt: 1, from: [OLD_CHANNEL], to: NEW } as const;
+    await moveBalance({ ...parts, random: (n) => new Uint8Array(n).fill((drawn += 1)) }, OLD, effect, new AbortController().signal);
+    expect(new Set(labels).size).toBe(3);
   });
   test('does not hand over unpaid, however long', async () => {
     const node = emptied(new Node('member', 'owed'));

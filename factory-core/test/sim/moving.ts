@@ -35,6 +35,12 @@ export class Moving {
   private readonly paid = new Set<PaymentHash>();
   /** Of the members, by payment hash. */
   private readonly invoices = new Map<PaymentHash, OwedInvoice>();
+  private made = 0;
+  /** The latest of each. */
+  private readonly asked = new Map<NodeId, OwedInvoice>();
+  /** So many payments from now on are lost in a power failure: on record, and never made. */
+  losses = 0;
+  private readonly lost = new Set<PaymentHash>();
 
   constructor(private readonly cln: Cln) {}
 
@@ -83,14 +89,24 @@ export class Moving {
     this.move(node, from);
     return { type: 'balance_moved', attempt };
   }
-  settled(node: NodeId, { attempt, from }: Of<'settle_balance'>): Event {
+  settled(node: NodeId, { attempt, from, unpaid }: Of<'settle_balance'>): Event {
     this.move(node, from);
     const owed = this.owedTo(node, from);
     if (owed === 0n) return { type: 'balance_settled', attempt };
-    const hash = bytesToHex(digest(`owed ${node} ${String(owed)}`));
-    const invoice = { owed: msat(owed), paymentHash: paymentHash(hash), paymentSecret: paymentSecret(hash), finalCltv: 43 };
-    this.invoices.set(invoice.paymentHash, invoice);
+    const before = this.asked.get(node);
+    // One that is paid stays, and so does one that nobody has refused.
+    const invoice = before && (this.paid.has(before.paymentHash) || (before.owed === owed && before.paymentHash !== unpaid)) ? before : this.invoice(node, owed);
     return { type: 'balance_settled', attempt, invoice };
+  }
+  private invoice(node: NodeId, owed: bigint): OwedInvoice {
+    this.made += 1;
+    const hash = bytesToHex(digest(`owed ${node} ${String(this.made)}`));
+    const invoice = { owed: msat(owed), paymentHash: paymentHash(hash), paymentSecret: paymentSecret(hash), finalCltv: 43 };
+    const before = this.asked.get(node);
+    if (before) this.invoices.delete(before.paymentHash);
+    this.asked.set(node, invoice);
+    this.invoices.set(invoice.paymentHash, invoice);
+    return invoice;
   }
   private owedTo(node: NodeId, ids: readonly SimChannel['id'][]): bigint {
     return this.of(node, ids).reduce((sum, c) => sum + c.balance, 0n) + this.account(node).fees;
@@ -110,6 +126,11 @@ export class Moving {
     if (this.paid.has(invoice.paymentHash)) return { type: 'owed_paid', member };
     const reason = this.objection(effect);
     if (reason !== undefined) return { type: 'owed_refused', member, reason };
+    if (this.losses > 0) {
+      this.losses -= 1;
+      this.lost.add(invoice.paymentHash);
+    }
+    if (this.lost.has(invoice.paymentHash)) return { type: 'owed_refused', member, reason: 'lost' };
     this.paid.add(invoice.paymentHash);
     const account = this.account(peer);
     account.there += invoice.owed;

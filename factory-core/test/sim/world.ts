@@ -3,7 +3,7 @@
  * happen next is an action, and whoever drives the world (a fair scheduler, a test, a string of bytes) chooses.
  */
 import { bytesToHex } from '@noble/hashes/utils.js';
-import { instanceId, nodeId, sat, script, txid, type InstanceId, type NodeId, type Script, type Txid } from '../../../blip/brands.js';
+import { instanceId, nodeId, sat, script, txid, type InstanceId, type NodeId, type PaymentHash, type Script, type Txid } from '../../../blip/brands.js';
 import type { FactoryEnvelope, FactoryMessage } from '../../../blip/messages.js';
 import { decodeMessage, encodeMessage } from '../../../blip/protocol-codec.js';
 import type { ClientRequest, CoordinatorState, CreateRequest } from '../../coordinator/state.js';
@@ -166,7 +166,7 @@ export class World {
       },
       stored: (host, before, after) => this.oracle.stored(host, before, after),
       note: (text) => this.note(text),
-      isReady: (host, effect) => this.moving.isReady(host.id, effect),
+      isReady: (host, effect) => (effect.kind === 'await_owed' && !this.awaits(host, effect.paymentHash)) || this.moving.isReady(host.id, effect),
       tip: () => this.chain.height,
       random: (n) => {
         this.randomness += 1;
@@ -355,7 +355,7 @@ export class World {
       case 'settle_balance':
         return this.moves(host, effect.attempt, 'settling') ? this.moving.settled(host.id, effect) : undefined;
       case 'await_owed':
-        return { type: 'owed_received', paymentHash: effect.paymentHash };
+        return this.awaits(host, effect.paymentHash) ? { type: 'owed_received', paymentHash: effect.paymentHash } : undefined;
       case 'pay_owed':
         return this.moving.pay(effect);
     }
@@ -365,6 +365,11 @@ export class World {
   private moves(host: Host, attempt: number, step: 'waiting' | 'moving' | 'settling'): boolean {
     const state = this.memberState(host);
     return state?.phase === 'live' && state.migration?.step === step && state.migration.attempt === attempt;
+  }
+
+  private awaits(host: Host, hash: PaymentHash): boolean {
+    const state = this.memberState(host);
+    return state?.phase === 'live' && state.migration?.step === 'owed' && state.migration.paymentHash === hash;
   }
 
   /** The `openchannel` hook: a channel that was announced, of the amount announced. */

@@ -15,14 +15,20 @@ class Node {
   htlcs: readonly { readonly direction: 'in' | 'out'; readonly paymentHash: string }[] = [];
   spendable = 5_000n;
   refusal: Error | undefined;
+  /** What happens once lightningd has answered. */
+  onAnswer: () => void = () => undefined;
   readonly sent: HtlcRequest[] = [];
   readonly sentHere = new Set<PaymentHash>();
 
   pay(closing = false): ReturnType<typeof payFee> {
-    const channel = { peer: PEER, connected: true, state: 'CHANNELD_NORMAL', spendable: msat(this.spendable), localAlias: '1x2x3', htlcs: this.htlcs } as unknown as Channel;
+    const channel = (): Channel => ({ peer: PEER, connected: true, state: 'CHANNELD_NORMAL', spendable: msat(this.spendable), localAlias: '1x2x3', htlcs: this.htlcs }) as unknown as Channel;
+    const answer = <T>(value: T): Promise<T> => {
+      this.onAnswer();
+      return Promise.resolve(value);
+    };
     const lightning = {
-      paymentTries: () => Promise.resolve(this.tries),
-      channels: () => Promise.resolve([channel]),
+      paymentTries: () => answer(this.tries),
+      channels: () => answer([channel()]),
       sendHtlc: (request: HtlcRequest) => {
         if (this.refusal) return Promise.reject(this.refusal);
         this.sent.push(request);
@@ -60,6 +66,18 @@ describe('a fee', () => {
     node.htlcs = [{ direction: 'in', paymentHash: HASH }, { direction: 'out', paymentHash: '33'.repeat(32) }];
     expect(await node.pay()).toEqual(DONE);
     expect(node.sent).toMatchObject([{ group: 3, part: 2 }]);
+  });
+
+  test('whose HTLC ends just now is paid, and not lost', async () => {
+    const node = new Node();
+    node.tries = [{ group: 1, part: 1, status: 'pending' }];
+    node.htlcs = [{ direction: 'out', paymentHash: HASH }];
+    node.onAnswer = () => {
+      node.tries = [{ group: 1, part: 1, status: 'complete' }];
+      node.htlcs = [];
+    };
+    expect(await node.pay()).toEqual(DONE);
+    expect(node.sent).toEqual([]);
   });
 
   test('that failed is sent in a new group', async () => {

@@ -68,6 +68,17 @@ describe('invoices of our own', () => {
     const paid = new FakeRpc({ listinvoices: invoice(999, 'paid'), decode });
     expect(await createLightning(paid).ownInvoice(request)).toEqual({ ...own, amount: 999n, status: 'paid' });
   });
+  test('give way when they are not wanted any more, unless they are paid', async () => {
+    const another = paymentHash('ba'.repeat(32));
+    const made = { invoices: [{ label: 'l', payment_hash: another, bolt11: 'lnbcrt1000', amount_msat: 1_000, status: 'unpaid' }] as never };
+    const rpc = new FakeRpc({ listinvoices: [invoice(1_000, 'unpaid'), made], invoice: {}, delinvoice: {}, decode });
+    expect(await createLightning(rpc).ownInvoice({ ...request, unlike: HASH })).toMatchObject({ paymentHash: another });
+    expect(rpc.of('delinvoice')).toEqual([{ label: 'l', status: 'unpaid' }]);
+    const twice = new FakeRpc({ listinvoices: made, decode });
+    expect(await createLightning(twice).ownInvoice({ ...request, unlike: HASH })).toMatchObject({ paymentHash: another });
+    const paid = new FakeRpc({ listinvoices: invoice(1_000, 'paid'), decode });
+    expect(await createLightning(paid).ownInvoice({ ...request, unlike: HASH })).toEqual({ ...own, status: 'paid' });
+  });
   test('are looked up', async () => {
     const ln = (status: string) => createLightning(new FakeRpc({ listinvoices: invoice(1_000, status) }));
     expect(await ln('paid').isPaid(HASH)).toBe(true);

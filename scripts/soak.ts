@@ -1,6 +1,6 @@
 /**
  * Everyday life at speed, on real processes: payments in all directions, nodes that restart or lose their power, lost
- * connections, blocks, and factories that are created, closed and left. One seed decides who does what when; the machine
+ * connections, blocks, and factories that are created, sold from, rotated, closed and left. One seed decides who does what when; the machine
  * decides what meets what. At the end everything is settled, and the books are checked to the millisatoshi.
  *
  * Arguments: --minutes M (10), --clients N (4), --seed S (1). KEEP=1 keeps the nodes' folders.
@@ -14,6 +14,7 @@ import { audit, settle } from './lib/soak/audit.js';
 import { Factories } from './lib/soak/factories.js';
 import { clock, say, Tally } from './lib/soak/tally.js';
 import { Traffic } from './lib/soak/traffic.js';
+import { pluginsPayments } from './lib/soak/transfers.js';
 import { makeTrouble, mine } from './lib/soak/trouble.js';
 import { World } from './lib/soak/world.js';
 
@@ -73,7 +74,7 @@ const soak = async (world: World): Promise<readonly Line[]> => {
   say('time is up: everything is settled');
   await settle(world, ledger);
   const { payments, late, abandoned } = await traffic.outcome();
-  ledger.payments.push(...payments);
+  ledger.payments.push(...payments, ...(await pluginsPayments(cluster)));
   if (late > 0) say(`${late} payments arrived although their payer had given them up`);
   if (abandoned > 0) say(`${abandoned} payments are recorded as pending by a payer that was killed before it made their HTLC`);
   tally.add('arrived', payments.length);
@@ -96,6 +97,8 @@ const summary = (tally: Tally, lines: readonly Line[]): void => {
       ['kills', n('kills')],
       ['disconnects', n('disconnects')],
       ['factories created', n('creates')],
+      ['channels bought and sold', n('purchases')],
+      ['rotations', n('rotations')],
       ['factories closed by agreement', n('closes')],
       ['clients left by factory-exit', n('exits')],
       ['blocks', n('blocks')],

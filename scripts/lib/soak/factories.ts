@@ -1,4 +1,7 @@
-/** Factories, one after the other: created, paid through, ended by agreement or by one client that leaves and then the rest. */
+/**
+ * Factories, one after the other: created, paid through, more channels bought in some, rotated into the next, ended by agreement or
+ * by one client that leaves and then the rest.
+ */
 import { RpcError } from '../../../itest/harness/rpc.js';
 import type { LightningNode } from '../../../itest/harness/lightningd.js';
 import { waitFor } from '../../../itest/harness/wait.js';
@@ -8,7 +11,9 @@ import type { Traffic } from './traffic.js';
 import type { World } from './world.js';
 
 const CAPACITY = 1_000_000;
-const STOCK = 100_000;
+const STOCK = 200_000;
+/** In thousands: what is asked for it is whole satoshis then. */
+const PURCHASE_THOUSANDS = [20, 60] as const;
 /** What the LSP gives each client to begin with, in satoshis. */
 const START = 300_000;
 /** How long anything may take while nodes go down and come up, in milliseconds. */
@@ -29,11 +34,24 @@ export class Factories {
   async run(): Promise<void> {
     const { world } = this;
     while (!world.ending) {
-      const id = await this.create();
-      if (id === undefined) return;
+      const made = await this.create();
+      if (made === undefined) return;
+      let id = made;
       await this.begin(id);
-      await world.rest(this.random.between(25_000, 70_000));
-      await (this.random.chance(0.6) ? this.close(id) : this.leave(id));
+      await this.endow();
+      for (let rotations = Math.floor(this.random.between(0, 2.5)); rotations > 0; rotations -= 1) {
+        await this.shop(id);
+        id = await this.rotate(id);
+        await this.begin(id);
+      }
+      // A payment in two parts leaves each of two channels with a fraction of a satoshi, which a channel's own close rounds.
+      if (this.random.chance(0.6)) {
+        await this.shop(id);
+        await this.close(id);
+      } else {
+        await world.rest(this.random.between(25_000, 70_000));
+        await this.leave(id);
+      }
     }
   }
 
@@ -46,7 +64,7 @@ export class Factories {
     const { cluster, tally } = this.world;
     this.requests += 1;
     while (!this.world.ending) {
-      const stock = this.random.chance(0.5) ? STOCK : 0;
+      const stock = this.random.chance(0.8) ? STOCK : 0;
       const params = { clients: cluster.clients.map((c) => c.id), capacity: CAPACITY, stock, request_id: `soak-${this.requests}` };
       const result = await this.patiently('create', async () => {
         await this.connected();
@@ -63,9 +81,9 @@ export class Factories {
     return undefined;
   }
 
-  /** Active on every side, channels usable, something for everybody to spend. */
+  /** Active on every side, channels usable. */
   private async begin(id: string): Promise<void> {
-    const { cluster, open } = this.world;
+    const { cluster } = this.world;
     await this.reaches(id, ['active'], this.nodes);
     await Promise.all(
       cluster.clients.map((client) =>
@@ -77,9 +95,61 @@ export class Factories {
         }),
       ),
     );
+  }
+
+  /** Something for everybody to spend. */
+  private async endow(): Promise<void> {
+    const { cluster, open } = this.world;
     for (const client of cluster.clients) {
       for (let tries = 0; tries < 5 && !(await this.traffic.pay(cluster.lsp, client, START)); tries += 1) await this.world.rest(4_000);
       open.add(client);
+    }
+  }
+
+  /** A while of ordinary life, in which a client now and then buys a channel, or is sold one. */
+  private async shop(id: string): Promise<void> {
+    const { cluster, tally } = this.world;
+    for (let visits = this.random.between(1, 4); visits >= 1 && !this.world.ending; visits -= 1) {
+      await this.world.rest(this.random.between(8_000, 20_000));
+      const client = this.random.pick(cluster.clients);
+      const amount = Math.floor(this.random.between(...PURCHASE_THOUSANDS)) * 1000;
+      this.requests += 1;
+      const params = { factory_id: id, amount, request_id: `soak-${this.requests}` };
+      const buys = this.random.chance(0.7);
+      const bought = await this.patiently(buys ? 'buy' : 'sell', async () => {
+        await this.connected();
+        return buys ? client.call('factory-buy', params) : cluster.lsp.call('factory-sell', { ...params, node_id: client.id });
+      });
+      if (bought !== undefined) tally.add('purchases');
+    }
+  }
+
+  /** Everybody moves to another factory, under payments; the old one is closed. The same request is repeated, as above. */
+  private async rotate(id: string): Promise<string> {
+    const { cluster, tally } = this.world;
+    say(`factory ${id.slice(0, 8)}: rotation`);
+    this.world.hurry = true;
+    try {
+      const begun = performance.now();
+      for (;;) {
+        this.requests += 1;
+        const params = { factory_id: id, min_clients: cluster.clients.length, request_id: `soak-${this.requests}` };
+        const result = await this.patiently('rotate', async () => {
+          await this.connected();
+          return cluster.lsp.call('factory-rotate', params);
+        });
+        const to = result?.to.factory_id;
+        if (to !== undefined) {
+          await this.reaches(id, ['closed'], this.nodes);
+          tally.add('rotations');
+          say(`factory ${id.slice(0, 8)}: all are in ${to.slice(0, 8)}`);
+          return to;
+        }
+        if (performance.now() - begun > PATIENCE) throw new Error(`factory ${id} could not be rotated`);
+        await new Promise((wake) => setTimeout(wake, 2_000));
+      }
+    } finally {
+      this.world.hurry = false;
     }
   }
 

@@ -12,6 +12,8 @@ export type Counter =
   | 'kills'
   | 'disconnects'
   | 'creates'
+  | 'purchases'
+  | 'rotations'
   | 'closes'
   | 'exits'
   | 'blocks';
@@ -58,7 +60,10 @@ export class Tally {
     const key = `${what}: ${reasonOf(error)}`;
     const entry = this.reasons.get(key) ?? { count: 0, calm: 0 };
     entry.count += 1;
-    if (calm) entry.calm += 1;
+    if (calm) {
+      entry.calm += 1;
+      say(`with nothing wrong, ${what}: ${error instanceof Error ? error.message : String(error)}`);
+    }
     this.reasons.set(key, entry);
   }
 
@@ -72,7 +77,7 @@ export class Tally {
     const calm = [...this.reasons.values()].reduce((sum, reason) => sum + reason.calm, 0);
     return (
       `payments ${n('succeeded')} ok, ${n('failed')} failed, ${n('unknown')} unknown (${calm} with nothing wrong); restarts ${n('restarts')}, kills ${n('kills')}, ` +
-      `disconnects ${n('disconnects')}; factories created ${n('creates')}, closed ${n('closes')}, left ${n('exits')}; blocks ${n('blocks')}; errors ${this.errors.length}`
+      `disconnects ${n('disconnects')}; factories created ${n('creates')}, purchases ${n('purchases')}, rotations ${n('rotations')}, closed ${n('closes')}, left ${n('exits')}; blocks ${n('blocks')}; errors ${this.errors.length}`
     );
   }
 }

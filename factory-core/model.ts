@@ -80,7 +80,7 @@ export interface UnsignedTx {
 }
 
 /** Why a transaction exists; part of the sign-once key, since funding may be spent by tree, distribution and close. */
-export type Purpose = 'split' | 'leaf' | 'purchase' | 'distribution' | 'close';
+export type Purpose = 'split' | 'leaf' | 'purchase' | 'distribution' | 'close' | 'turnover';
 
 /**
  * A transaction to be signed by MuSig2 key-path spend: who signs (in key-aggregation order: coordinator first, then

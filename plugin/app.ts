@@ -25,6 +25,7 @@ import { Messenger } from './engine/messenger.js';
 import { Outbox } from './engine/outbox.js';
 import { Peers } from './engine/peers.js';
 import { Performer } from './engine/performer.js';
+import { turnOver } from './engine/turner.js';
 import { Watchdog } from './engine/watchdog.js';
 import { Rotator } from './engine/rotator.js';
 import type { Lightning, NodeInfo } from './lightning/lightning.js';
@@ -198,6 +199,7 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
     heldFees.review();
     await guard({ engine, lightning, log });
     await watchdog.look();
+    if (!watchOnly) await turnOver({ engine, lightning });
     broadcaster.settle(result.height);
     if (!watchOnly) rotator.look();
   };

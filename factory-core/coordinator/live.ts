@@ -11,6 +11,7 @@ import { memberIndex, sendTo } from './ceremony.js';
 import { isPurchaseMessage } from '../live/purchasing.js';
 import { onPurchase } from './purchase.js';
 import type { CoordinatorLive, CoordinatorState, Env } from './state.js';
+import { onTurnover } from './turnover.js';
 
 /** The factory itself first; then, if there still is one, what is being sold out of it. */
 export const onLive = (state: CoordinatorLive, event: Event, env: Env): Step<CoordinatorState> => {
@@ -40,6 +41,8 @@ const onFactory = (state: CoordinatorLive, event: Event, env: Env): Step<Coordin
     }
     case 'close_requested':
       return beginClose(state, event.feerate, env);
+    case 'turnover_requested':
+      return onTurnover(state, event.feerate, env);
     case 'restarted': {
       const next = onClosing(state, event, env);
       return { ...next, effects: [...next.effects, ...plan(next.state.live, 'coordinator')] };

@@ -135,16 +135,26 @@ export const liveState = (live: Live, closing: boolean): LiveState => {
   return phase === 'active' || phase === 'dying' ? phase : 'settling';
 };
 
-/** Only the coordinator, who has all branches, can know. */
+/** What of the others? Only the coordinator, who has all branches, can know; to whom nothing here belongs any more it does not matter. */
 const everyoneHasLeft = (live: Live): boolean =>
-  live.branches.length === live.spec.roster.length && live.branches.every((branch) => hasLeft(live, branch));
+  (live.branches.length === live.spec.roster.length || live.handedOver === true) && live.branches.every((branch) => hasLeft(live, branch));
 
 /** All its channels are closed on chain. A purchase nobody has published in time is the LSP's again, with its stock. */
 export const hasLeft = (live: Live, branch: Branch): boolean =>
+  (isHandedOver(live, branch) && endOf(live, branch) !== undefined) ||
   channelsOf(live, branch).every((channel) => {
     const { kind } = channelStatus(live, branch, channel);
     return kind === 'channel_closed' || (kind === 'gone' && channel.depth > 0);
   });
+
+/** What has spent an output on the way to this branch's leaf, if it is none of that way: nothing below it can come to the chain. */
+export const endOf = (live: Live, branch: Branch): { readonly by: Txid; readonly height: number } | undefined => {
+  for (const { signable } of exitPath(live, branch)) {
+    const spend = live.chain.spends[outpointKey(signable.tx.prevout.outpoint)];
+    if (spend?.by !== signable.txid) return spend;
+  }
+  return undefined;
+};
 
 /** Nothing below this branch's slot is the member's any more. */
 export const isHandedOver = (live: Live, branch: Branch): boolean => branch.heldKey !== undefined || live.handedOver === true;

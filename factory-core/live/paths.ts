@@ -1,7 +1,7 @@
 /** The signed transactions of a live factory: paths, leaves, distribution, close. */
 import type { ChannelId, NodeId, Outpoint, Sat, Script } from '../../blip/brands.js';
 import { earlyWarningTime, factoryEarlyWarningTime } from '../exit-plan.js';
-import type { FactorySpec, MemberPath, Prevout, Signable, SignedTx } from '../model.js';
+import type { FactorySpec, MemberPath, Prevout, Signable, SignedTx, Split } from '../model.js';
 import { buildClose, buildLeaf, buildPath, buildPurchase, pathOf, prevoutOf } from '../transactions.js';
 import { treeOf } from '../tree-of.js';
 import { present } from '../protocol/present.js';
@@ -104,6 +104,8 @@ export const rootOf = (live: Live): SignedTx => signed(live, present(pathFor(liv
 export const closeOf = (live: Live): Signable | undefined => live.close && buildClose(live.spec, live.close.outputs);
 
 const signed = (live: Live, signable: Signable): SignedTx => ({ signable, signature: present(live.signatures[signable.txid]) });
+/** @param split one that this node knows: any, or of its own path */
+export const signedSplit = (live: Live, split: Split): SignedTx => signed(live, split);
 
 export const outpointKey = (o: Outpoint): string => `${o.txid}:${String(o.vout)}`;
 

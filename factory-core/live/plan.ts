@@ -6,10 +6,11 @@ import type { SignedTx } from '../model.js';
 import type { Script } from '../../blip/brands.js';
 import { exitBlocks, spendableFrom } from '../exit-plan.js';
 import type { Effect } from '../protocol/effects.js';
-import { branchStatus, channelStatus, fundingStatus, voidReason } from './custody.js';
+import { branchStatus, channelStatus, depthOf, endOf, fundingStatus, isHandedOver, RIVAL_DEPTH, voidReason } from './custody.js';
 import { calendarOf } from './deadlines.js';
-import { channelsOf, closeOf, distributionOf, exitPath, lastStock, leafOf, outpointKey, purchasePath, rootOf } from './paths.js';
+import { channelsOf, closeOf, distributionOf, exitPath, lastStock, leafOf, outpointKey, purchasePath, rootOf, signedSplit } from './paths.js';
 import type { Branch, Exit, Live } from './state.js';
+import { publishableOf } from './turnover.js';
 
 export const plan = (live: Live, role: 'coordinator' | 'member'): Effect[] => {
   const funding = fundingStatus(live);
@@ -23,7 +24,8 @@ export const plan = (live: Live, role: 'coordinator' | 'member'): Effect[] => {
   return onceEach([
     ...close,
     ...root,
-    ...live.branches.flatMap((branch) => [...(live.exits[branch.member] ? exitStep(live, role, branch) : []), ...purchaseStep(live, branch)]),
+    ...(role === 'coordinator' ? turnoverStep(live) : []),
+    ...live.branches.flatMap((branch) => [...(branch.heldKey === undefined ? exitStep(live, role, branch) : closeChannels(live, branch)), ...purchaseStep(live, branch)]),
   ]);
 };
 
@@ -63,6 +65,7 @@ const signedClose = (live: Live): Effect[] => {
 
 /** The next transaction of one way out: one confirmation per level, then the channel itself (TRUC: one unconfirmed parent). */
 const exitStep = (live: Live, role: 'coordinator' | 'member', branch: Branch): Effect[] => {
+  if (!live.exits[branch.member]) return [];
   const status = branchStatus(live, branch);
   switch (status.kind) {
     case 'virtual':
@@ -76,12 +79,34 @@ const exitStep = (live: Live, role: 'coordinator' | 'member', branch: Branch): E
     }
     case 'on_chain':
     case 'channel_closed':
-      return channelsOf(live, branch)
-        .filter((channel) => channelStatus(live, branch, channel).kind === 'on_chain')
-        .map(({ peer, channelId }) => ({ kind: 'close_channel', peer, channelId, unilateral: true }));
+      return closeChannels(live, branch);
     case 'gone':
       return [];
   }
+};
+
+/**
+ * Those that have come to the chain. So, too, of a branch that was handed over, if its former member publishes what it has copies of:
+ * this node’s last commitment pays this node all that was moved, and an older one is punished by lightningd.
+ */
+const closeChannels = (live: Live, branch: Branch): Effect[] =>
+  channelsOf(live, branch)
+    .filter((channel) => channelStatus(live, branch, channel).kind === 'on_chain')
+    .map(({ peer, channelId }) => ({ kind: 'close_channel', peer, channelId, unilateral: true }));
+
+/**
+ * Partial turnover: what is signed is published as long as its output is there. That is not a matter of height: former members have
+ * copies of what is below. A split that the absent would have to be drawn to the chain for has time until expiry is near, as the
+ * root has; by then everybody may have left in a cheaper way.
+ */
+const turnoverStep = (live: Live): Effect[] => {
+  if (!live.branches.some((b) => b.heldKey !== undefined)) return [];
+  const { splits, spends } = publishableOf(live);
+  const due = live.chain.tip >= calendarOf(live.spec).guard ? splits : [];
+  return [
+    ...due.map((signable) => publish(signedSplit(live, signable), 'the way to what absent members’ neighbours have left')),
+    ...spends.map((tx) => publish(tx, 'every key below this output is here')),
+  ];
 };
 
 /**
@@ -139,16 +164,26 @@ export const sweeps = (live: Live, destination: Script): Effect[] =>
 
 /**
  * The channels under a factory that has ended by close or distribution, or that never came to be, can never be published:
- * close them in the node, once that is deep enough.
+ * close them in the node, once that is deep enough. So it is with those of a branch that was handed over, once something else has
+ * spent an output above its leaf; until then, the node must know them, to punish whoever publishes an old state.
  */
 export const retire = (live: Live): { readonly live: Live; readonly effects: Effect[] } => {
-  if (live.retired || !isOver(live)) return { live, effects: [] };
-  const effects = live.branches.flatMap((branch) => channelsOf(live, branch)).map(({ peer, channelId }) => ({ kind: 'retire_channel' as const, peer, channelId }));
-  return { live: { ...live, retired: true }, effects };
+  if (live.retired) return { live, effects: [] };
+  const before = live.retiredMembers ?? [];
+  const over = isOver(live);
+  const now = live.branches.filter((b) => !before.includes(b.member) && (over || isTurnedOver(live, b)));
+  if (now.length === 0) return { live, effects: [] };
+  const effects = now.flatMap((branch) => channelsOf(live, branch)).map(({ peer, channelId }) => ({ kind: 'retire_channel' as const, peer, channelId }));
+  const retiredMembers = [...before, ...now.map((b) => b.member)];
+  return { live: { ...live, retired: retiredMembers.length === live.branches.length, retiredMembers }, effects };
 };
 
 const isOver = (live: Live): boolean => {
   const funding = fundingStatus(live);
   if (funding.kind !== 'spent') return voidReason(live) !== undefined;
   return (funding.by === 'close' || funding.by === 'distribution') && funding.depth >= live.spec.terms.minDepth;
+};
+const isTurnedOver = (live: Live, branch: Branch): boolean => {
+  const end = isHandedOver(live, branch) ? endOf(live, branch) : undefined;
+  return end !== undefined && depthOf(live, end.height) >= Math.max(RIVAL_DEPTH, live.spec.terms.minDepth);
 };

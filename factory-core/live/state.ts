@@ -70,6 +70,20 @@ export interface AgreedClose {
   readonly signature?: SchnorrSignature;
 }
 
+/**
+ * The coordinator's only: one subtree of which it holds every key, taken back by one signature (architecture 8). It is here before
+ * it is published, and never replaced by another for the same output (sign-once, architecture 12.6).
+ */
+export interface Turnover {
+  /** The clients [from, to). */
+  readonly from: number;
+  readonly to: number;
+  readonly destination: Script;
+  /** sat per 1,000 vB. */
+  readonly feerate: number;
+  readonly signature: SchnorrSignature;
+}
+
 export interface Live {
   readonly spec: FactorySpec;
   /** Of every split this node knows (all, or those of its path) and the distribution. */
@@ -80,6 +94,9 @@ export interface Live {
   readonly close?: AgreedClose;
   /** A member's only: its key has been handed over, or is about to be. Nothing of this factory concerns it any more. */
   readonly handedOver?: true;
+  readonly turnovers?: readonly Turnover[];
+  /** Clients whose branch has ended on chain above its leaf, and whose channels have been closed in the node. */
+  readonly retiredMembers?: readonly number[];
   /** The factory has ended on chain and its channels have been closed in the node. */
   readonly retired: boolean;
 }

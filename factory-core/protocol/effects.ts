@@ -227,6 +227,8 @@ export type Event =
   /** `by`: the height by which the channel must be on chain, if something forces it (an HTLC). */
   | { readonly type: 'exit_requested'; readonly members: readonly number[]; readonly by?: number }
   | { readonly type: 'close_requested'; readonly feerate: number }
+  /** Take back every subtree whose keys are here and whose output is on chain; the feerate in sat per 1,000 vB. */
+  | { readonly type: 'turnover_requested'; readonly feerate: number }
   | { readonly type: 'abort_requested'; readonly reason: string };
 
 export interface ConfirmedTx {

@@ -1,6 +1,6 @@
 /** `factory-exit`: the unilateral way out (architecture 9). */
 import type { NodeId } from '../../blip/brands.js';
-import { fundingStatus, hasLeft } from '../../factory-core/live/custody.js';
+import { fundingStatus, hasLeft, isHandedOver } from '../../factory-core/live/custody.js';
 import { exitPath, purchasePath } from '../../factory-core/live/paths.js';
 import type { Branch } from '../../factory-core/live/state.js';
 import { method, param } from '../runtime/plugin.js';
@@ -40,9 +40,12 @@ const select = ({ instanceId, state }: LiveFactory, node: NodeId | undefined): r
   if (funding.kind === 'spent' && funding.by !== 'tree') {
     fail(ErrorCode.WrongState, `factory-exit: factory ${instanceId} is ${stateName(state)}`, { factory_id: instanceId, state: stateName(state) });
   }
-  if (node === undefined) return live.branches.filter((b) => !hasLeft(live, b));
+  if (node === undefined) return live.branches.filter((b) => !hasLeft(live, b) && !isHandedOver(live, b));
   const branch = live.branches.find((b) => b.peer === node);
   if (!branch) return invalid('node_id', `${node} has no channel in factory ${instanceId}`);
+  if (isHandedOver(live, branch)) {
+    fail(ErrorCode.WrongState, `factory-exit: nothing of client ${branch.member} is left in factory ${instanceId}: its key has been handed over`, { factory_id: instanceId });
+  }
   return [branch];
 };
 

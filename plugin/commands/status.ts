@@ -34,7 +34,7 @@ export const factoryStatus = (context: () => Context) =>
 
 const surroundings = async (ctx: Context): Promise<Surroundings> => {
   const [channels, peers, feerates] = await Promise.all([ctx.lightning.channels(), ctx.lightning.peers(), ctx.lightning.feerates()]);
-  return { channels, peers, feerates, publishing: (id) => ctx.broadcaster.statusOf(id) };
+  return { channels, peers, feerates, publishing: (id) => ctx.broadcaster.statusOf(id), childFee: (txid) => ctx.ledger.spentOn(txid) };
 };
 
 const nodeView = async (ctx: Context): Promise<JsonObject> => {

@@ -2,6 +2,7 @@
 import { fundingStatus } from '../../factory-core/live/custody.js';
 import { channelsOf, closeOf, distributionOf, exitPath, outpointKey, purchasePath, type BranchChannel } from '../../factory-core/live/paths.js';
 import type { Live } from '../../factory-core/live/state.js';
+import { turnoverTx } from '../../factory-core/live/turnover.js';
 import type { SignedTx } from '../../factory-core/model.js';
 import { verifyFinal } from '../../factory-core/musig/index.js';
 import { fundingRequirement, signedHex } from '../../factory-core/transactions.js';
@@ -72,8 +73,9 @@ const checkTransactions = (ctx: Context, id: Factory['instanceId'], live: Live, 
   const stored = new Map(ctx.store.transactionsOf(id).map((t) => [t.txid, t.raw]));
   const close = closeOf(live);
   const closes = close && live.close?.signature !== undefined ? [{ signable: close, signature: live.close.signature }] : [];
+  const turnovers = (live.turnovers ?? []).map((turnover) => turnoverTx(live, turnover));
   const all = new Map<string, SignedTx>();
-  for (const tx of [...live.branches.flatMap((b) => [...exitPath(live, b), ...purchasePath(live, b)]), distributionOf(live), ...closes]) all.set(tx.signable.txid, tx);
+  for (const tx of [...live.branches.flatMap((b) => [...exitPath(live, b), ...purchasePath(live, b)]), distributionOf(live), ...closes, ...turnovers]) all.set(tx.signable.txid, tx);
   for (const tx of all.values()) {
     const { txid, purpose } = tx.signable;
     report.expect(verifyFinal(tx.signable, tx.signature), `${purpose} ${txid}: its signature does not verify`);

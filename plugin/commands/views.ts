@@ -1,5 +1,5 @@
 /** Factories as commands show them. */
-import type { InstanceId, Msat, NodeId } from '../../blip/brands.js';
+import type { InstanceId, Msat, NodeId, Sat, Txid } from '../../blip/brands.js';
 import { branchStatus, channelStatus, depthOf, fundingStatus, isHandedOver, liveState, voidReason, type BranchStatus } from '../../factory-core/live/custody.js';
 import { channelsOf as channelsOfBranch, exitPath, lastStock, outpointKey, purchasePath } from '../../factory-core/live/paths.js';
 import type { Branch, Live } from '../../factory-core/live/state.js';
@@ -12,6 +12,7 @@ import { warningsFor } from '../engine/watchdog.js';
 import type { Published } from '../engine/broadcaster.js';
 import type { Channel, Feerates, Peer } from '../lightning/lightning.js';
 import type { JsonObject } from '../runtime/json.js';
+import { turnoverView } from './turnover-view.js';
 
 /** Architecture 11's names. */
 export const stateName = (state: FactoryState): string => {
@@ -67,6 +68,8 @@ export interface Surroundings {
   readonly feerates: Feerates;
   /** Transactions of a factory that are being published. */
   readonly publishing: (id: InstanceId) => readonly Published[];
+  /** What children have paid for a transaction of ours. */
+  readonly childFee: (txid: Txid) => Sat;
 }
 
 export const statusView = (factory: Factory, around: Surroundings): JsonObject => {
@@ -152,6 +155,7 @@ const liveView = (state: LiveState, around: Surroundings, publishing: readonly P
     shape: spec.fanouts.join('x'),
     members: live.branches.map((branch) => ({ ...memberView(live, branch, around), ...migrationView(state, branch) })),
     ...rotationView(state),
+    ...turnoverView(state, around.feerates.normal, around.childFee),
     exit: exitView(live, around.feerates),
     warnings: warningsFor(state, new Set(around.peers.filter((p) => p.connected).map((p) => p.id))).map(warningView),
     pending: livePending(state, publishing),

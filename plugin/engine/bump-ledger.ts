@@ -60,6 +60,11 @@ export class BumpLedger {
     return this.sum((record) => record.parent !== except && record.account === account);
   }
 
+  /** Spent on this transaction, as far back as is remembered. */
+  spentOn(parent: Txid): Sat {
+    return this.sum((record) => record.parent === parent);
+  }
+
   /** Of several children of one transaction one at most confirms: the dearest counts. */
   private sum(which: (record: BumpRecord) => boolean): Sat {
     const perParent = new Map<Txid, bigint>();

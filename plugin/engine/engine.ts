@@ -9,7 +9,7 @@ import type { Log } from '../runtime/definition.js';
 import { StoreError } from '../store/errors.js';
 import type { RequestRecord, StateWrite, Store, StoreTx } from '../store/store.js';
 import { advance, instanceOf, liveOf, type Factory, type FactoryState, type Policy } from './factory.js';
-import { storedClose, storedPurchases, storedTransactions } from './transactions.js';
+import { storedClose, storedPurchases, storedTransactions, storedTurnovers } from './transactions.js';
 
 /** Something of interest to commands that wait, status and notifications. */
 export interface Change {
@@ -213,5 +213,6 @@ const newTransactions = (instanceId: InstanceId, before: FactoryState | undefine
   return [
     ...(was.branches === live.branches ? [] : storedPurchases(instanceId, was, live)),
     ...(was.close?.signature === live.close?.signature ? [] : storedClose(instanceId, live)),
+    ...(was.turnovers === live.turnovers ? [] : storedTurnovers(instanceId, was, live)),
   ];
 };

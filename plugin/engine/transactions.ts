@@ -2,6 +2,7 @@
 import type { InstanceId } from '../../blip/brands.js';
 import { closeOf, distributionOf, exitPath, purchasePath } from '../../factory-core/live/paths.js';
 import type { Live } from '../../factory-core/live/state.js';
+import { turnoverTx } from '../../factory-core/live/turnover.js';
 import type { SignedTx } from '../../factory-core/model.js';
 import { signedHex } from '../../factory-core/transactions.js';
 import type { StoredTransaction } from '../store/store.js';
@@ -36,3 +37,10 @@ export const storedClose = (instanceId: InstanceId, live: Live): readonly Stored
   if (!close || live.close?.signature === undefined) return [];
   return [{ instanceId, txid: close.txid, kind: 'close', raw: signedHex({ signable: close, signature: live.close.signature }) }];
 };
+
+/** What was signed between two states to take back a subtree. */
+export const storedTurnovers = (instanceId: InstanceId, before: Live, after: Live): readonly StoredTransaction[] =>
+  (after.turnovers ?? []).slice(before.turnovers?.length ?? 0).map((turnover) => {
+    const tx = turnoverTx(after, turnover);
+    return { instanceId, txid: tx.signable.txid, kind: tx.signable.purpose, raw: signedHex(tx) };
+  });

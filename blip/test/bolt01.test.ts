@@ -5,7 +5,7 @@ import { readBigSize, writeBigSize } from '../bigsize.js';
 import { bytesToHex, hexToBytes, maxUint, Reader, Writer } from '../bytes.js';
 import { amount, fixedBytes, struct, uint } from '../codec.js';
 import { decodeFields, encodeFields, fieldTable, type Field } from '../fields.js';
-import { publishedVectors } from './published-vectors.js';
+import { vectorJsonOfTexts } from './published-vectors.js';
 import { refusal } from './refusal.js';
 
 const bytes = (hex: string): Uint8Array => hexToBytes(hex, 65_535, 'vector');
@@ -18,11 +18,11 @@ interface Integer {
 }
 
 describe('BigSize', () => {
-  test.each(publishedVectors('bolt01/bigsize-encoding.json') as Integer[])('encodes: $name', (v) => {
+  test.each(vectorJsonOfTexts('bolt01/bigsize-encoding.json') as Integer[])('encodes: $name', (v) => {
     expect(bytesToHex(writeBigSize(new Writer(9, 'x'), BigInt(v.value)).finish())).toBe(v.bytes);
   });
 
-  test.each(publishedVectors('bolt01/bigsize-decoding.json') as Integer[])('decodes: $name', (v) => {
+  test.each(vectorJsonOfTexts('bolt01/bigsize-decoding.json') as Integer[])('decodes: $name', (v) => {
     const reader = new Reader(bytes(v.bytes));
     if (v.exp_error === undefined) {
       expect(readBigSize(reader, 'x')).toBe(BigInt(v.value));
@@ -35,7 +35,7 @@ describe('BigSize', () => {
 });
 
 describe('signed integers', () => {
-  test.each(publishedVectors('bolt01/signed-integers.json') as Integer[])('$value', ({ value, bytes: hex }) => {
+  test.each(vectorJsonOfTexts('bolt01/signed-integers.json') as Integer[])('$value', ({ value, bytes: hex }) => {
     const size = hex.length / 2;
     expect(new Reader(bytes(hex)).int(size, 'x')).toBe(BigInt(value));
     expect(bytesToHex(new Writer(size, 'x').int(BigInt(value), size).finish())).toBe(hex);
@@ -109,7 +109,7 @@ const CODES: readonly (readonly [RegExp, string])[] = [
 ];
 
 describe('TLV streams', () => {
-  const { vectors } = publishedVectors('bolt01/tlv-streams.json') as { readonly vectors: readonly Stream[] };
+  const { vectors } = vectorJsonOfTexts('bolt01/tlv-streams.json') as { readonly vectors: readonly Stream[] };
   const cases = vectors.flatMap((v) => (v.namespace === 'any' ? [{ ...v, namespace: 'n1' }, { ...v, namespace: 'n2' }] : [v]));
 
   test.each(cases.filter((v) => !v.valid))('$namespace refuses $stream: $reason', ({ namespace, stream, reason }) => {

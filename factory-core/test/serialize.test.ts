@@ -7,7 +7,7 @@ import { prevoutOf, serialize, serializeWithWitness, sighashOf, txidOf, type Pla
 import { keySpendVsize } from '../sizes.js';
 import { bip341Message } from './support/bip341.js';
 import { decodeTx } from './support/decode.js';
-import { vectorJson } from './vectors.js';
+import { vectorJson } from '../../blip/test/published-vectors.js';
 
 const hexOf = (bytes: number): fc.Arbitrary<string> => fc.uint8Array({ minLength: bytes, maxLength: bytes }).map(bytesToHex);
 const anyScript = fc

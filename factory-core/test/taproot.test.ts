@@ -18,7 +18,7 @@ import {
   type TapTree,
   xOnly,
 } from '../taproot.js';
-import { vectorJson } from './vectors.js';
+import { vectorJson } from '../../blip/test/published-vectors.js';
 
 interface VectorLeaf {
   readonly script: string;

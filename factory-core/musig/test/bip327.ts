@@ -1,6 +1,6 @@
 /** What the BIP-327 vector files look like, and helpers to run them. */
 import { bytesToHex, hexToBytes } from '@noble/hashes/utils.js';
-import { vectorJson } from '../../test/vectors.js';
+import { vectorJson } from '../../../blip/test/published-vectors.js';
 import { MusigError, type MusigErrorCode } from '../errors.js';
 import { applyTweak, keyAgg, type KeyAggContext } from '../key-agg.js';
 

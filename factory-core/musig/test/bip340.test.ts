@@ -3,7 +3,7 @@ import { describe, expect, test } from '@jest/globals';
 import { schnorr } from '@noble/curves/secp256k1.js';
 import { hexToBytes } from '@noble/hashes/utils.js';
 import fc from 'fast-check';
-import { vectorText } from '../../test/vectors.js';
+import { vectorText } from '../../../blip/test/published-vectors.js';
 import { verifySchnorr } from '../schnorr.js';
 
 const rows = vectorText('bip340/test-vectors.csv')

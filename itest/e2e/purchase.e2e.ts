@@ -1,11 +1,9 @@
 /**
  * The sale of stock (architecture 7): one more channel in seconds, between two nodes, without the chain; paid for once, when it is
- * there; and brought to the chain in time with the rest. What a power failure in the middle of it comes to is in kill.e2e.ts. On the real
- * lightningd only: the stand-in’s xpay does not split a payment over two channels.
+ * there; and brought to the chain in time with the rest. What a power failure in the middle of it comes to is in kill.e2e.ts.
  */
 import { beforeAll, describe, expect, test } from '@jest/globals';
 import type { Cluster } from '../harness/cluster.js';
-import { host } from '../harness/host.js';
 import type { Bought } from '../harness/lightning-results.js';
 import type { LightningNode } from '../harness/lightningd.js';
 import { clusterForSuite } from '../harness/suite.js';
@@ -38,7 +36,7 @@ const allUsable = async (cluster: Cluster, client: LightningNode): Promise<void>
   for (const id of await openChannels(client, cluster.lsp)) await Promise.all([cluster.usable(client, id), cluster.usable(cluster.lsp, id)]);
 };
 
-(host().kind === 'real' ? describe : describe.skip)('purchases', () => {
+describe('purchases', () => {
   const suite = clusterForSuite({
     clients: 3,
     outsider: false,

@@ -134,7 +134,8 @@ export class Xpay {
     if (amount === undefined) throw new RpcError(CODE.invalidParams, 'amount_msat required');
     if (invoice.timestamp + invoice.expiry < nowSeconds()) throw new RpcError(CODE.payInvoiceExpired, 'Invoice expired');
     if (invoice.payee === this.node.keys.nodeId) throw new RpcError(CODE.payUnspecified, 'the stand-in does not pay itself: use sendpay');
-    const hints = invoice.routes.flatMap((hops) => hops.map((hop, i) => ({ hop, to: hops[i + 1]?.pubkey ?? invoice.payee })));
+    // Those from ourselves are not needed: we know our channels, and what they can carry.
+    const hints = invoice.routes.flatMap((hops) => hops.map((hop, i) => ({ hop, to: hops[i + 1]?.pubkey ?? invoice.payee })).filter(({ hop }) => hop.pubkey !== this.node.keys.nodeId));
     return { destination: invoice.payee, hash: invoice.hash, secret: invoice.secret, amount, finalCltv: invoice.finalCltv, hints, bolt11: invstring, label };
   }
 

@@ -6,7 +6,7 @@ import type { LightningResults, PeerChannel } from '../harness/lightning-results
 import type { LightningNode } from '../harness/lightningd.js';
 import { RpcError } from '../harness/rpc.js';
 import { waitFor } from '../harness/wait.js';
-import { mineUntil, pluginsSynced } from './chain-helpers.js';
+import { mineSeen, mineUntil, pluginsSynced } from './chain-helpers.js';
 import { createFactory, factoryState, openChannels, reservedCoins } from './factory-helpers.js';
 import { PATIENCE_MS, within, type Cut, type Plug, type Seen } from './kill-plug.js';
 
@@ -17,6 +17,9 @@ export type Story = (life: Life) => Promise<void>;
 
 /** How long a client is away: not long enough for the others to give up what they want of it, or just so. */
 const OUTAGE_MS = 500;
+
+/** Blocks after which nobody doubts that the other end has seen a factory. */
+const PROVEN = 2;
 
 const none = (): undefined => undefined;
 
@@ -166,8 +169,11 @@ export class Life {
   private async works({ factory_id: id, channels, funding_txid: txid }: Factory): Promise<void> {
     const { cluster } = this;
     const { lsp, clients } = cluster;
+    const older = this.alive.size > 0;
     for (const channel of channels) this.alive.set(channel.channel_id, id);
     await cluster.confirm(txid);
+    // While a client has an older factory, too, the LSP pays over that one until the client must have seen the new one (ChannelBook).
+    if (older) await mineSeen(cluster, PROVEN);
     for (const node of this.nodes) {
       await node.waitFor('active', async () => (await factoryState(node, id)) === 'active');
       expect(await node.call('factory-verify', { factory_id: id })).toMatchObject({ ok: true });

@@ -1,7 +1,7 @@
 /**
  * SIGKILL at the LSP and at a client, to the whole node or to its plugin alone: before and after every effect of the outbox,
  * every command to lightningd that changes something and every message, in a creation, in its clean-up, in a purchase, in one that
- * is given up, in a close and in an exit. After the restart the operation completes, or is as if it had never been asked for, and
+ * is given up, in a rotation, in a close and in an exit. After the restart the operation completes, or is as if it had never been asked for, and
  * everybody has what is due.
  *
  * Where it may happen is what passes in a run without failures. A few of these places are tried each time, others each day.

@@ -11,7 +11,7 @@ import { createFactory, factoryState, openChannels, reservedCoins } from './fact
 import { PATIENCE_MS, within, type Cut, type Plug, type Seen } from './kill-plug.js';
 
 /** The parts of a life that a power failure may come in. */
-export type Operation = 'creation' | 'clean-up' | 'purchase' | 'purchase given up' | 'close' | 'exit of the client' | 'exit by the LSP';
+export type Operation = 'creation' | 'clean-up' | 'purchase' | 'purchase given up' | 'next factory' | 'rotation' | 'close' | 'exit of the client' | 'exit by the LSP';
 
 export type Story = (life: Life) => Promise<void>;
 
@@ -191,6 +191,14 @@ export class Life {
     this.alive.set(channelId, factoryId);
   }
 
+  isOf(channelId: string, factoryId: string): boolean {
+    return this.alive.get(channelId) === factoryId;
+  }
+  /** A factory that is over. */
+  forget(factoryId: string): void {
+    for (const [channel, factory] of this.alive) if (factory === factoryId) this.alive.delete(channel);
+  }
+
   /** A power failure in the middle of a creation, after which the LSP gives back what it has taken: that is the part. */
   async abandon(): Promise<void> {
     const { lsp } = this.cluster;
@@ -222,7 +230,7 @@ export class Life {
         await bitcoind.mine(1);
       }
       for (const node of this.nodes) await node.waitFor('closed', async () => (await factoryState(node, id)) === 'closed');
-      for (const node of this.nodes) await node.waitFor('its channels to be retired', async () => (await openChannels(node)).every((c) => this.alive.get(c) !== id));
+      for (const node of this.nodes) await node.waitFor('its channels to be retired', async () => (await openChannels(node)).every((c) => !this.isOf(c, id)));
     };
     await this.part('close', ask);
     // Asked once more, whatever has happened: the same answer.
@@ -234,7 +242,7 @@ export class Life {
       const payout = node === lsp ? lspsPart : due[i - 1];
       await node.waitFor('its payout', async () => (await this.wallet(node)) === (before[i] ?? 0) + (payout ?? 0));
     }
-    for (const [channel, factory] of this.alive) if (factory === id) this.alive.delete(channel);
+    this.forget(id);
     await this.clean();
   }
 
@@ -282,7 +290,7 @@ export class Life {
   }
   private async channelsOf(client: LightningNode, factoryId: string): Promise<readonly PeerChannel[]> {
     const { lsp } = this.cluster;
-    return (await client.channels(lsp)).filter((c) => this.alive.get(c.channel_id) === factoryId);
+    return (await client.channels(lsp)).filter((c) => this.isOf(c.channel_id, factoryId));
   }
 
   /** Nothing is open, reserved or under way that belongs to no factory. */

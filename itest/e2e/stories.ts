@@ -5,6 +5,7 @@
  */
 import type { DurableEffect } from '../../factory-core/protocol/effects.js';
 import { abandonedPurchase, purchase } from './life-purchases.js';
+import { rotation } from './life-rotation.js';
 import type { Operation, Story } from './life.js';
 
 const createdAndClosed: Story = async (life) => life.close(await life.whole());
@@ -23,6 +24,8 @@ const boughtInTheEnd: Story = async (life) => {
   await life.close(factory);
 };
 
+const rotated: Story = async (life) => life.close(await rotation(life, await life.whole()));
+
 const abandoned: Story = (life) => life.abandon();
 
 /** With a purchase, which goes to the chain, too. */
@@ -39,6 +42,8 @@ export const STORIES: Readonly<Record<Operation, Story>> = {
   'clean-up': abandoned,
   purchase: boughtTwice,
   'purchase given up': boughtInTheEnd,
+  'next factory': rotated,
+  rotation: rotated,
   close: createdAndClosed,
   'exit of the client': left(false),
   'exit by the LSP': left(true),
@@ -57,11 +62,10 @@ export const WHERE: Readonly<Record<DurableEffect['kind'], readonly Operation[]>
   discard_channels: ['clean-up'],
   pay_fee: ['purchase'],
   drop_purchase: ['purchase given up'],
-  retire_channel: ['close'],
-  // Of a rotation.
-  await_next: [],
-  move_balance: [],
-  settle_balance: [],
-  await_owed: [],
-  pay_owed: [],
+  retire_channel: ['close', 'rotation'],
+  await_next: ['rotation'],
+  move_balance: ['rotation'],
+  settle_balance: ['rotation'],
+  await_owed: ['rotation'],
+  pay_owed: ['rotation'],
 };

@@ -18,7 +18,8 @@ export interface FactoryChannel {
 export class ChannelBook {
   /** By channel id, short channel id and alias, factory channels and others, as CLN last listed them. */
   private named = new Map<string, Channel>();
-  private refreshing: Promise<void> | undefined;
+  private refreshing: Promise<void> = Promise.resolve();
+  private following: Promise<void> | undefined;
 
   constructor(
     private readonly engine: Engine,
@@ -51,12 +52,22 @@ export class ChannelBook {
    * factories. One that may be a factory's and is not known as such is looked up once more: it may have confirmed, or become one.
    */
   async look(name: string): Promise<Looked | undefined> {
-    const known = this.byChannelId(name as ChannelId) ?? (await this.byAlias(name));
-    if (known) return { peer: known.branch.peer, channelId: known.channel.channelId, facts: this.facts(known) };
-    if (!this.isUnaudited(await this.channel(name))) return undefined;
+    const known = this.byChannelId(name as ChannelId);
+    if (known) return this.seen(known);
+    const looked = this.judge(await this.channel(name));
+    if (looked?.facts !== UNAUDITED) return looked;
     await this.refresh();
-    const channel = this.named.get(name);
-    return channel && this.isUnaudited(channel) ? { peer: channel.peer, channelId: channel.channelId, facts: UNAUDITED } : undefined;
+    return this.judge(this.named.get(name));
+  }
+  /** At once: while lightningd is asked, what is being opened may become a factory's. */
+  private judge(channel: Channel | undefined): Looked | undefined {
+    if (!channel) return undefined;
+    const known = this.byChannelId(channel.channelId);
+    if (known) return this.seen(known);
+    return this.isUnaudited(channel) ? { peer: channel.peer, channelId: channel.channelId, facts: UNAUDITED } : undefined;
+  }
+  private seen(known: FactoryChannel): Looked {
+    return { peer: known.branch.peer, channelId: known.channel.channelId, facts: this.facts(known) };
   }
 
   /**
@@ -116,11 +127,15 @@ export class ChannelBook {
     return this.engine.all().some(({ state }) => state.phase === 'live');
   }
 
+  /** A list that was asked for earlier may lack what has come since: another one is asked for, once for all who wait. */
   private refresh(): Promise<void> {
-    this.refreshing ??= this.load().finally(() => {
-      this.refreshing = undefined;
-    });
-    return this.refreshing;
+    this.following ??= (async () => {
+      await this.refreshing.catch(() => undefined);
+      this.following = undefined;
+      this.refreshing = this.load();
+      await this.refreshing;
+    })();
+    return this.following;
   }
   private async load(): Promise<void> {
     const names = (c: Channel) => [c.channelId, c.shortChannelId, c.localAlias].filter((n) => n !== undefined).map((n) => [n, c] as const);
@@ -159,15 +174,21 @@ export class ChannelBook {
    * their owners are on their way to another factory.
    */
   async avoided(): Promise<readonly string[]> {
-    const all = this.engine.all().map(({ state }) => state);
-    const leaving = all.flatMap((state) => (state.phase === 'live' && !state.live.retired ? factoryChannels(state).filter((channel) => !isOpen(channel) || isAvoided(this.engine, channel)) : []));
-    const opening = all.some(isOpening);
-    if (leaving.length === 0 && !opening) return [];
-    const ids = new Set(leaving.map(({ channel }) => channel.channelId));
-    const missing = [...ids].some((id) => !this.named.has(id));
-    if (missing || opening) await this.refresh();
+    const before = this.leaving();
+    const opening = this.engine.all().some(({ state }) => isOpening(state));
+    if (before.length === 0 && !opening) return [];
+    if (opening || before.some((id) => !this.named.has(id))) await this.refresh();
+    // Again: what was being opened may have become a factory's meanwhile.
+    const ids = new Set(this.leaving());
     const channels = [...new Set(this.named.values())].filter((c) => ids.has(c.channelId) || this.isUnaudited(c));
     return channels.flatMap((c) => [c.shortChannelId, c.localAlias].filter((name) => name !== undefined));
+  }
+
+  private leaving(): readonly ChannelId[] {
+    return this.engine.all().flatMap(({ state }) => {
+      if (state.phase !== 'live' || state.live.retired) return [];
+      return factoryChannels(state).filter((channel) => !isOpen(channel) || isAvoided(this.engine, channel)).map(({ channel }) => channel.channelId);
+    });
   }
 
   /** The open we have told the coordinator to expect from it, if this is one (architecture 6). */

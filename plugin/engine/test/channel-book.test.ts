@@ -1,0 +1,120 @@
+/** Which channels may carry HTLCs while factories come to be, and lightningd takes its time to say what channels there are. */
+import { beforeEach, describe, expect, test } from '@jest/globals';
+import { channelId, msat, nodeId, sat } from '../../../blip/brands.js';
+import { alike } from '../../../factory-core/test/support/factory.js';
+import { channelIdOf, liveFactory } from '../../../factory-core/test/support/live.js';
+
+import type { Channel } from '../../lightning/lightning.js';
+import { ChannelBook } from '../channel-book.js';
+import type { Engine } from '../engine.js';
+
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+const ORDINARY = channelId('aa'.repeat(32));
+const NEW = channelIdOf(0);
+const CAPACITY = 1_000_000n;
+
+/** An LSP that opens a factory's channels, and lightningd, which answers when it is told to. */
+class Node {
+  private readonly fresh = liveFactory('coordinator', { clients: alike(3) });
+  readonly client = this.fresh.branches[0]!.peer;
+  /** Its funding transaction is out, and in no block. */
+  private readonly live = { ...this.fresh, chain: { tip: this.fresh.spec.startHeight, everFunded: false, spends: {} } };
+  phase: 'opening' | 'live' = 'opening';
+  list: readonly Channel[] = [this.channel(ORDINARY, '1x1x1', nodeId(`02${'11'.repeat(32)}`))];
+  calls = 0;
+  private readonly waiting: (() => void)[] = [];
+  readonly book = new ChannelBook({ all: () => [{ state: this.state() }] } as unknown as Engine, {
+    channels: () => {
+      this.calls += 1;
+      const { list } = this;
+      return new Promise((resolve) => this.waiting.push(() => resolve(list)));
+    },
+  });
+
+  private state() {
+    return this.phase === 'live'
+      ? { role: 'coordinator', phase: 'live', live: this.live, members: [] }
+      : { role: 'coordinator', phase: 'opening', members: [{ nodeId: this.client, capacity: sat(CAPACITY) }] };
+  }
+  private channel(id: Channel['channelId'], alias: string, peer = this.client): Channel {
+    return { channelId: id, peer, private: true, opener: 'local', total: msat(CAPACITY * 1_000n), localAlias: alias, state: 'CHANNELD_NORMAL', connected: true } as unknown as Channel;
+  }
+  open(): void {
+    this.list = [...this.list, this.channel(NEW, '2x2x2')];
+  }
+  /** lightningd answers, one call after the other, until it is asked no more. */
+  async answer(): Promise<void> {
+    for (let quiet = 0; quiet < 5; quiet += 1) {
+      await turn();
+      const one = this.waiting.shift();
+      if (one) quiet = 0;
+      one?.();
+    }
+  }
+  async known(): Promise<void> {
+    const looked = this.book.look(NEW);
+    await this.answer();
+    await looked;
+  }
+}
+
+describe('a channel that has just come', () => {
+  let node: Node;
+  beforeEach(() => {
+    node = new Node();
+  });
+
+  test('is found, though an older list was on its way', async () => {
+    const before = node.book.look('9x9x9');
+    await turn();
+    expect(node.calls).toBe(1);
+    node.open();
+    const looked = node.book.look(NEW);
+    await node.answer();
+    expect(await looked).toMatchObject({ channelId: NEW, facts: { active: false } });
+    expect(await before).toBeUndefined();
+  });
+  test.each([NEW, '2x2x2'])('and whose factory comes to be while %s is looked up carries nothing before that is active', async (name) => {
+    node.open();
+    await node.known();
+    const looked = node.book.look(name);
+    await turn();
+    node.phase = 'live';
+    await node.answer();
+    expect(await looked).toMatchObject({ channelId: NEW, facts: { active: false } });
+  });
+  test('nor does this node pay over it', async () => {
+    node.open();
+    await node.known();
+    const avoided = node.book.avoided();
+    await turn();
+    node.phase = 'live';
+    await node.answer();
+    expect(await avoided).toEqual(['2x2x2']);
+  });
+  test('is asked for once by all who wait', async () => {
+    node.open();
+    const all = Promise.all(Array.from({ length: 10 }, () => node.book.look(NEW)));
+    await node.answer();
+    expect((await all).map((l) => l?.facts.active)).toEqual(Array(10).fill(false));
+    expect(node.calls).toBe(2);
+  });
+  test('others have nothing to do with factories', async () => {
+    const looked = node.book.look(ORDINARY);
+    await node.answer();
+    expect(await looked).toBeUndefined();
+  });
+});
+
+test('a list that could not be had is asked for again', async () => {
+  let calls = 0;
+  const book = new ChannelBook({ all: () => [{ state: { role: 'member', phase: 'aborted', invite: { capacity: sat(1n) } } }] } as unknown as Engine, {
+    channels: () => {
+      calls += 1;
+      return calls === 1 ? Promise.reject(new Error('busy')) : Promise.resolve([]);
+    },
+  });
+  await expect(book.look(ORDINARY)).rejects.toThrow('busy');
+  expect(await book.look(ORDINARY)).toBeUndefined();
+  expect(calls).toBe(2);
+});

@@ -163,9 +163,20 @@ export class Oracle {
     if (!this.world.isHonest(from)) return;
     this.checkSigned(`${from.name} publishes`, tx);
     const { outpoint, amount, script } = tx.signable.tx.prevout;
+    if (tx.signable.purpose === 'turnover') this.takingBack(from, tx.signable);
     const spent = this.world.chain.output(outpoint);
     this.expect(!spent || (spent.amount === amount && spent.script === script), `${from.name} publishes a ${tx.signable.purpose} of another output`);
   }
+  /** Signed once, and by nobody who has anything below it: whoever has not parted with its key, on its own disk, is not there. */
+  private takingBack(from: Host, s: Signable): void {
+    this.expect(from.disk.signedOnce({ outpoint: s.tx.prevout.outpoint, purpose: s.purpose }) === s.sighash, `${from.name} takes a subtree back, and that is not on record`);
+    for (const member of this.world.members) {
+      if (!this.world.isHonest(member) || !s.signers.includes(member.identity.key)) continue;
+      const { state } = member.disk.load();
+      this.expect(state?.phase === 'live' && state.live.handedOver === true, `${from.name} takes what is ${member.name}’s`);
+    }
+  }
+
   /** HTLCs only over a factory that is on chain, as it should be (architecture 5, 12.2). */
   carrying(host: Host, live: Live): void {
     const required = fundingRequirement(live.spec);

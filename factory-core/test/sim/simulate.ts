@@ -4,7 +4,9 @@
  */
 import type { Txid } from '../../../blip/brands.js';
 import { rotationOf } from '../../rotation.js';
-import { branchStatus, fundingStatus, liveState, mayCarryHtlcs } from '../../live/custody.js';
+import { branchStatus, endOf, fundingStatus, liveState, mayCarryHtlcs } from '../../live/custody.js';
+import { calendarOf } from '../../live/deadlines.js';
+import type { Live } from '../../live/state.js';
 import { payoutOf } from '../../live/payouts.js';
 import { channelsOf, exitPath, purchasePath } from '../../live/paths.js';
 import { present } from '../../protocol/present.js';
@@ -18,7 +20,7 @@ import { ANOTHER, NEXT } from './moving.js';
 import { Violation } from './oracle.js';
 import { World } from './world.js';
 
-export const STAGES = ['begin', 'signing', 'opening', 'arming', 'live', 'buying', 'closing', 'rotating'] as const;
+export const STAGES = ['begin', 'signing', 'opening', 'arming', 'live', 'buying', 'closing', 'rotating', 'turnover'] as const;
 export interface Schedule {
   readonly clients: number;
   /** How many may be lost. */
@@ -67,7 +69,7 @@ const describe = ({ bytes, ...rest }: Schedule): string => `${JSON.stringify(res
 const SHORT = { activeBlocks: 20, dyingBlocks: 10, settlingBlocks: 20 } as const;
 const COINS = { plenty: undefined, 'one coin': [2_000_000n], 'same change': undefined, empty: [10_000n] } as const;
 
-const worldOf = ({ clients, spare, deep, short, liar, wallet, codec }: Schedule): World => {
+const worldOf = ({ clients, spare, deep, short, stage, liar, wallet, codec }: Schedule): World => {
   const coins = COINS[wallet];
   return new World({
     clients: Array.from({ length: clients }, (_, i) => ({ ...CLIENT, stock: i % 2 === 0 ? STOCK : 0n })),
@@ -75,7 +77,7 @@ const worldOf = ({ clients, spare, deep, short, liar, wallet, codec }: Schedule)
     ...(deep ? { fanouts: [2, 2, 2, 2] } : {}),
     ...(coins ? { coins } : {}),
     codec,
-    ...(short ? { terms: SHORT } : {}),
+    ...(short || stage === 'turnover' ? { terms: SHORT } : {}),
     sameChange: wallet === 'same change',
     dishonest: liar === 'nobody' ? [] : [liar === 'client' ? 'client 0' : 'coordinator'],
   });
@@ -83,7 +85,7 @@ const worldOf = ({ clients, spare, deep, short, liar, wallet, codec }: Schedule)
 
 const run = (world: World, schedule: Schedule): void => {
   const choices = new Choices(schedule.bytes);
-  advanceTo(world, schedule.stage);
+  advanceTo(world, schedule);
   world.tamper = byzantine(world, choices);
   world.lies = () => !world.isHonest(world.coordinator) && choices.left > 0 && choices.next() > 200;
   world.note('— chaos —');
@@ -93,7 +95,7 @@ const run = (world: World, schedule: Schedule): void => {
 };
 
 /** Undisturbed, to some point inside a phase. */
-const advanceTo = (world: World, stage: Schedule['stage']): void => {
+const advanceTo = (world: World, { stage, spare }: Schedule): void => {
   world.create();
   switch (stage) {
     case 'begin':
@@ -107,6 +109,7 @@ const advanceTo = (world: World, stage: Schedule['stage']): void => {
     case 'buying':
     case 'closing':
     case 'rotating':
+    case 'turnover':
       world.settle();
       world.mine(3);
       world.settle();
@@ -114,8 +117,58 @@ const advanceTo = (world: World, stage: Schedule['stage']): void => {
       world.cln.channels.forEach((c, i) => (c.balance = (BigInt(i + 1) * 12_345_678n) % (CLIENT.capacity * 1000n)));
       if (stage === 'buying') for (const member of world.members) world.command(member, { type: 'buy_requested', amount: sat(4_000n), fee: msat(5_000n) });
       else if (stage === 'rotating') rotate(world, 0xff);
+      else if (stage === 'turnover') stayAway(world, spare);
       else world.command(world.coordinator, { type: 'close_requested', feerate: 2_000 });
   }
+};
+
+/** Some are away when the others move, and until after expiry. */
+const stayAway = (world: World, spare: number): void => {
+  const { live } = world.coordinator;
+  if (!live) return;
+  const away = world.members.filter((m, i) => i % (spare + 2) === 0 && world.isHonest(m));
+  for (const m of away) world.vanish(m);
+  world.quiet();
+  const members = world.members.flatMap((m, i) => (away.includes(m) ? [] : [i]));
+  world.command(world.coordinator, { type: 'migrate_requested', to: NEXT, members });
+  world.quiet();
+  world.mine(calendarOf(live.spec).guard - 1 - world.chain.height);
+};
+
+/** All that was handed over has come back by then; those who were away return. */
+const comeBack = (world: World): void => {
+  const { live } = world.coordinator;
+  const expiry = live?.spec.expiryHeight ?? 0;
+  world.mine(Math.max(1, expiry + 1 - world.chain.height));
+  for (let i = 0; i < 12; i += 1) {
+    world.quiet();
+    world.mine(1);
+  }
+  world.quiet();
+  const after = world.coordinator.live;
+  if (after && world.isHonest(world.coordinator) && endsByTree(after)) {
+    for (const branch of after.branches) {
+      const back = endOf(after, branch) !== undefined || world.chain.isConfirmed(present(exitPath(after, branch).at(-1)).signable.txid);
+      if (branch.heldKey !== undefined && !back) throw new Violation(`client ${String(branch.member)} has handed over its key, and what is below it did not come back`);
+    }
+  }
+  for (const m of world.members) world.returns(m);
+  world.quiet();
+};
+const endsByTree = (live: Live): boolean => {
+  const funding = fundingStatus(live);
+  return funding.kind === 'spent' && funding.by === 'tree';
+};
+
+/** A former member publishes the next of what it has copies of. */
+const publishStale = (world: World, choices: Choices): void => {
+  const { live } = world.coordinator;
+  const branch = live && choices.pick(live.branches.filter((b) => b.heldKey !== undefined));
+  const next = branch && exitPath(live, branch).find(({ signable }) => !world.chain.spenderOf(signable.tx.prevout.outpoint));
+  if (!next) return;
+  const { txid, tx } = next.signable;
+  const sent = world.chain.submit({ txid, what: 'stale', inputs: [tx.prevout.outpoint], outputs: tx.outputs, lockTime: tx.lockTime });
+  world.note(`a former member publishes a ${next.signable.purpose}: ${sent}`);
 };
 
 const PROGRESS = 180;
@@ -172,7 +225,7 @@ const fault = (world: World, choices: Choices, kind: number): void => {
   else if (kind < 72) {
     world.moving.active = choices.below(4) !== 0;
     rotate(world, choices.next());
-  }
+  } else if (kind < 73) publishStale(world, choices);
   else if (world.options.dishonest?.length) lieOutOfTurn(world, choices);
 };
 
@@ -236,7 +289,7 @@ const lieOutOfTurn = (world: World, choices: Choices): void => {
 };
 
 /** Nothing goes wrong from here on, and everything must have an end. */
-const calm = (world: World, { vanishes }: Schedule): void => {
+const calm = (world: World, { stage, vanishes }: Schedule): void => {
   world.tamper = undefined;
   world.lies = () => false;
   world.moving.active = true;
@@ -245,6 +298,7 @@ const calm = (world: World, { vanishes }: Schedule): void => {
     h.fuse = undefined;
   }
   const liar = world.hosts.find((h) => !world.isHonest(h));
+  if (stage === 'turnover') comeBack(world);
   if (liar && vanishes) world.vanish(liar);
   world.quiet();
   if (world.trace.some((line) => line.includes('not stored'))) {

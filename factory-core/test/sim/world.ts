@@ -8,6 +8,7 @@ import type { FactoryEnvelope, FactoryMessage } from '../../../blip/messages.js'
 import { decodeMessage, encodeMessage } from '../../../blip/protocol-codec.js';
 import type { ClientRequest, CoordinatorState, CreateRequest } from '../../coordinator/state.js';
 import type { MemberState } from '../../member/state.js';
+import { unsignedTurnovers } from '../../live/turnover.js';
 import type { Terms } from '../../model.js';
 import { verifyFinal } from '../../musig/index.js';
 import type { DurableEffect, Event } from '../../protocol/effects.js';
@@ -44,6 +45,8 @@ export type Tamper = (from: Host, to: NodeId, envelope: FactoryEnvelope) => read
 const HELLO = { hello: true } as const;
 const BASE_HEIGHT = 800_000;
 const MANY_BLOCKS = 20;
+/** sat per 1,000 vB. */
+const TURNOVER_FEERATE = 2_500;
 /** Where the funding goes if the coordinator cheats. */
 const NOBODYS_SCRIPT = script(`5120${'ee'.repeat(32)}`);
 
@@ -450,6 +453,10 @@ export class World {
       ] as const) {
         if (this.network.waiting(from.id, to.id) > 0) actions.push({ label: `${from.name} -> ${to.name}`, run: () => this.deliver(from, to) });
       }
+    }
+    const lsp = this.coordinatorState;
+    if (this.coordinator.up && lsp?.phase === 'live' && unsignedTurnovers(lsp.live, lsp.request.payoutScript, TURNOVER_FEERATE).length > 0) {
+      actions.push({ label: 'the coordinator takes back what was handed over', run: () => this.command(this.coordinator, { type: 'turnover_requested', feerate: TURNOVER_FEERATE }) });
     }
     for (const c of this.cln.channels) {
       const fee = this.fees.next(c);

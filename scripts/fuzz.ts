@@ -1,6 +1,6 @@
 /**
  * Hostile bytes against everything that reads what others wrote: the decoders of peers' messages, the plugin's JSON
- * scanner, and a member's state machine. Raw and structure-aware (mutations of the frozen vectors), deterministic by seed.
+ * scanner, a member's state machine, and both sides of an active factory. Raw and structure-aware (mutations of the frozen vectors), deterministic by seed.
  * Ends with code 1, and prints the input, when something throws what it must not, or takes too long.
  *
  * Arguments: --inputs N (10,000,000), --seed S (1).
@@ -24,6 +24,7 @@ import type { MemberState } from '../factory-core/member/state.js';
 import { defaultPolicy } from '../factory-core/validate.js';
 import { JsonError, parseJson } from '../plugin/runtime/json.js';
 import { JsonScanner, ScanError } from '../plugin/runtime/json-scanner.js';
+import { liveTargets } from './lib/fuzz/live.js';
 
 /** xorshift128: fast, and the same everywhere. */
 class Random {
@@ -182,12 +183,20 @@ const targets = (): Target[] => {
     '{"jsonrpc":"2.0","id":"a\\u00e9#1","method":"custommsg","params":{"peer_id":"02ab","payload":"8020"}}\n\n',
     '[1,-2.5e3,true,null,"\\"x\\\\",{"a":[{}]}]{"b":184467440737095516159}',
   ].map((text) => new TextEncoder().encode(text));
+  const random = new Random(11);
+  const active = liveTargets(
+    (n) => random.bytes(n),
+    (n) => random.below(n),
+  );
+  const known = [...active.corpus, ...active.corpus, ...messages];
   return [
     { name: 'protocol messages', corpus: [...messages, ...refused], run: messageTarget, weight: 40 },
     { name: 'bLIP-56 envelope', corpus: envelopes, run: decoder(decodeFactoryMessage), weight: 20 },
     { name: 'channel_in_factory', corpus: vectors('channel-in-factory.json'), run: decoder((h) => decodeChannelInFactory(h)), weight: 10 },
     { name: 'plugin stdio', corpus: json, run: scannerTarget, weight: 20 },
     { name: 'member machine', corpus: messages, run: memberTarget(messages), weight: 10 },
+    { name: 'member of an active factory', corpus: known, run: active.member, weight: 5 },
+    { name: 'coordinator of an active factory', corpus: known, run: active.coordinator, weight: 5 },
   ];
 };
 

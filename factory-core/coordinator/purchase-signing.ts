@@ -7,7 +7,7 @@ import { aggregateNonces, aggregatePartials, isOwnNonceLost, MusigError, verifyF
 import { AbortCode } from '../protocol/abort-codes.js';
 import type { Step } from '../protocol/effects.js';
 import { signOnceOf, step } from '../protocol/effects.js';
-import { ask, at, branchAt, giveUp, isSigned, saleKey, saleTx, sellingOf, withSelling } from './selling.js';
+import { ask, at, branchAt, entered, giveUp, isSigned, saleKey, saleTx, sellingOf, withSelling } from './selling.js';
 import type { CoordinatorLive, Env, Sale, SaleProgress } from './state.js';
 
 type Signing = Extract<SaleProgress, { step: 'signing' }>;
@@ -96,7 +96,7 @@ export const onPreimage = (state: CoordinatorLive, member: number, preimage: Pre
     if (sale.progress.step === 'settling') return step(state);
     const next = at(state, member, sale, { step: 'settling', channelId, signature, preimage });
     // Asked again, it offers the HTLC again.
-    return step(next, ask(next, member));
+    return step(next, entered(next, member, sale.attempt, 'settling'));
   }
   const paid = sale.fee > 0n ? [...selling.paid, { paymentHash: sale.paymentHash, preimage }] : selling.paid;
   return step(withSelling(state, member, { ...selling, paid, outcome: { attempt: sale.attempt, ok: true, channelId } }));

@@ -6,20 +6,12 @@ import type { Msat, PaymentHash, Sat } from '../../blip/brands.js';
 import type { FactoryMessage } from '../../blip/messages.js';
 import { branchOver, branchProblem, isOffers, MAX_NUMBER, priceOf, purchaseProblem, stockLeft, type Refusal } from '../live/purchasing.js';
 import { AbortCode } from '../protocol/abort-codes.js';
-import type { Effect, Event, Step } from '../protocol/effects.js';
+import type { Event, Step } from '../protocol/effects.js';
 import { andThen, step } from '../protocol/effects.js';
 import { memberIndex } from './ceremony.js';
 import { onPartial, onPreimage, renewed, trySign } from './purchase-signing.js';
-import { ask, at, branchAt, giveUp, isSigned, peerOf, refuse, saleKey, saleTx, sellingOf, tell, withSale, withSelling } from './selling.js';
+import { ask, at, branchAt, entered, giveUp, isSigned, peerOf, refuse, saleKey, saleTx, sellingOf, tell, timer, timerName, withSale, withSelling } from './selling.js';
 import type { CoordinatorLive, Deal, Env, Sale, SaleProgress } from './state.js';
-
-const timerName = (member: number, attempt: number, what: SaleProgress['step'] | 'offer'): string => `purchase/${String(member)}/${String(attempt)}/${what}`;
-/** Enters a step that must come to an end. */
-const entered = (state: CoordinatorLive, member: number, attempt: number, what: SaleProgress['step'] | 'offer'): Effect[] => [
-  ...ask(state, member),
-  { kind: 'timer', name: timerName(member, attempt, what), seconds: state.request.stepTimeout },
-];
-
 
 const codeOf = ({ kind }: Refusal): number => (kind === 'busy' ? AbortCode.Busy : AbortCode.Invalid);
 
@@ -111,7 +103,7 @@ const review = (state: CoordinatorLive, member: number, env: Env): Step<Coordina
 const onRestart = (state: CoordinatorLive, member: number, env: Env): Step<CoordinatorLive> => {
   const { sale } = sellingOf(state, member);
   if (!sale) return giveUp(state, member, AbortCode.Cancelled, 'the coordinator was restarted', env);
-  if (isSigned(sale)) return step(withSale(state, member, { ...sale, held: false }));
+  if (isSigned(sale)) return step(withSale(state, member, { ...sale, held: false }), [timer(state, member, sale.attempt, sale.progress.step)]);
   if (!isIn(sale, 'signing')) return giveUp(state, member, AbortCode.Cancelled, 'the coordinator was restarted', env);
   return step(renewed(withSale(state, member, { ...sale, held: false }), member, env));
 };
@@ -131,8 +123,8 @@ const onTimeout = (state: CoordinatorLive, name: string, env: Env): Step<Coordin
     const what = sale ? sale.progress.step : 'offer';
     const attempt = (sale ?? offer)?.attempt;
     if (attempt === undefined || name !== timerName(member, attempt, what)) continue;
-    // Perhaps it signed: once more, and then with every block and connection.
-    if (what === 'signing') return step(state, ask(state, member));
+    // Perhaps it signed, or the HTLC we have lost was just being taken back: once more, and then with every block and connection.
+    if (what === 'signing' || what === 'settling') return step(state, ask(state, member));
     return giveUp(state, member, AbortCode.Cancelled, what === 'offer' ? 'the client did not answer' : `the client did not answer in time (${what})`, env);
   }
   return step(state);

@@ -55,6 +55,19 @@ export const ask = (state: CoordinatorLive, member: number): Effect[] => {
   if (sale && message) return [tell(state, member, sale.attempt, message)];
   return offer ? [tell(state, member, offer.attempt, { type: 'purchase_offer', amount: offer.amount, fee: offer.fee })] : [];
 };
+
+export const timerName = (member: number, attempt: number, what: SaleProgress['step'] | 'offer'): string => `purchase/${String(member)}/${String(attempt)}/${what}`;
+export const timer = (state: CoordinatorLive, member: number, attempt: number, what: SaleProgress['step'] | 'offer'): Effect => ({
+  kind: 'timer',
+  name: timerName(member, attempt, what),
+  seconds: state.request.stepTimeout,
+});
+/** Enters a step that must come to an end. */
+export const entered = (state: CoordinatorLive, member: number, attempt: number, what: SaleProgress['step'] | 'offer'): Effect[] => [
+  ...ask(state, member),
+  timer(state, member, attempt, what),
+];
+
 export const refuse = (state: CoordinatorLive, member: number, attempt: number, code: number, reason: string): Effect =>
   tell(state, member, attempt, { type: 'purchase_abort', code, reason });
 

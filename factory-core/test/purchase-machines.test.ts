@@ -317,6 +317,30 @@ describe('trouble', () => {
     expect(paid(world)).toBe(PRICE);
     world.oracle.concluded();
   });
+  test('… also when it was just being taken back as the LSP asked for it: it asks once more, without a block', () => {
+    for (const restarted of [false, true]) {
+      const world = activeWorld();
+      world.tamper = (_host, _to, envelope) => (envelope.message.type === 'purchase_stored' ? [] : [envelope]);
+      buy(world);
+      world.settle();
+      world.channelOf(world.member(0))!.htlc = undefined;
+      world.command(world.coordinator, { type: 'fee_lost', paymentHash: sellingOf(coordinatorLive(world), 0).sale!.paymentHash });
+      world.coordinator.heldFees.clear();
+      // All that it asks for now comes to nothing: the client takes its HTLC for under way.
+      world.tamper = (_host, _to, envelope) => (envelope.message.type === 'purchase_signature' ? [] : [envelope]);
+      world.disconnect(world.member(0));
+      world.settle();
+      expect(standing(world)).toBe('1 idle / 1 settling');
+      if (restarted) world.crash(world.coordinator);
+      world.settle();
+      expect(standing(world)).toBe('1 idle / 1 settling');
+      world.tamper = undefined;
+      world.quiet();
+      expect(standing(world)).toBe(BOUGHT);
+      expect(paid(world)).toBe(PRICE);
+      world.oracle.concluded();
+    }
+  });
   test('a fee that cannot be sent when it is asked for again is tried once more, without a block', () => {
     const world = activeWorld();
     world.tamper = (_host, _to, envelope) => (envelope.message.type === 'purchase_partial' ? [] : [envelope]);

@@ -41,6 +41,11 @@ export const within = async <T>(what: string, milliseconds: number, work: Promis
   }
 };
 
+/** What was begun ended well, and did not come to the point this time: two nodes can do the same thing, and one is first. */
+export class Missed extends Error {
+  readonly code = 'missed';
+}
+
 const HOLD = new Promise<void>(() => undefined);
 const none = (): undefined => undefined;
 
@@ -71,7 +76,7 @@ export class Plug {
     return seen;
   }
 
-  /** Begins something, and kills at the point. What was begun is returned as it then ends. @throws when it ends before */
+  /** Begins something, and kills at the point. What was begun is returned as it then ends. @throws when it fails before; Missed when it just ends */
   async pull<T>({ victim, node, point }: Cut, begin: () => Promise<T>): Promise<{ readonly outcome: Promise<T> }> {
     let count = 0;
     const reached = new Promise<'reached'>((resolve) => {
@@ -90,6 +95,7 @@ export class Plug {
     );
     try {
       const first = await within(`what should come to ${nameOf(point)}`, PATIENCE_MS, Promise.race([reached, over]));
+      if (first === 'ended') throw new Missed(`${node.name} did not come to: ${nameOf(point)}`);
       if (first !== 'reached') throw new Error(`${node.name} never came to: ${nameOf(point)}; it ${first}`);
       await (victim === 'node' ? node.kill() : node.killPlugin());
     } finally {

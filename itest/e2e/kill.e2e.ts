@@ -118,15 +118,17 @@ describe('SIGKILL', () => {
 
   test('at some of these places', async () => {
     const failed: string[] = [];
+    const missed: string[] = [];
     const all = chosen();
     for (const [i, place] of all.entries()) {
       const node: LightningNode = place.node === 'lsp' ? cluster.lsp : cluster.client(1);
       const started = performance.now();
       say(`${i + 1}/${all.length} ${titleOf(place)}`);
       try {
-        await within('all of it', PLACE_MS, life.interrupt(STORIES[place.operation], place.operation, { victim: place.victim, node, point: place }));
+        const came = await within('all of it', PLACE_MS, life.interrupt(STORIES[place.operation], place.operation, { victim: place.victim, node, point: place }));
         cluster.nodes.forEach((one) => one.report());
-        say(`  ${Math.round(performance.now() - started)} ms`);
+        if (!came) missed.push(titleOf(place));
+        say(`  ${Math.round(performance.now() - started)} ms${came ? '' : ', did not come to it'}`);
       } catch (error) {
         failed.push(`${titleOf(place)}: ${error instanceof Error ? error.message : String(error)}`);
         if (WANTED === undefined) break;
@@ -141,6 +143,8 @@ describe('SIGKILL', () => {
       }
     }
     expect(failed).toEqual([]);
+    // Which of two nodes is first can differ from run to run, at very few places.
+    expect(missed.slice(Math.ceil(all.length / 10))).toEqual([]);
     expect(all.length).toBeGreaterThan(0);
   });
 });

@@ -8,7 +8,7 @@ import { RpcError } from '../harness/rpc.js';
 import { waitFor } from '../harness/wait.js';
 import { mineSeen, mineUntil, pluginsSynced } from './chain-helpers.js';
 import { createFactory, factoryState, openChannels, reservedCoins } from './factory-helpers.js';
-import { PATIENCE_MS, within, type Cut, type Plug, type Seen } from './kill-plug.js';
+import { Missed, PATIENCE_MS, within, type Cut, type Plug, type Seen } from './kill-plug.js';
 
 /** The parts of a life that a power failure may come in. */
 export type Operation = 'creation' | 'clean-up' | 'purchase' | 'purchase given up' | 'next factory' | 'rotation' | 'close' | 'exit of the client' | 'exit by the LSP';
@@ -64,14 +64,19 @@ export class Life {
     return seen;
   }
 
-  /** The story with a power failure in the first part of this name. */
-  async interrupt(story: Story, where: Operation, cut: Cut): Promise<void> {
-    await this.tell(story, (part, work) => {
+  /** The story with a power failure in the first part of this name. @returns whether it came to that */
+  async interrupt(story: Story, where: Operation, cut: Cut): Promise<boolean> {
+    let missed = false;
+    await this.tell(story, async (part, work) => {
       if (part !== where || this.interrupted) return work();
       this.interrupted = true;
-      return this.under(cut, work);
+      return this.under(cut, work).catch((error: unknown) => {
+        if (!(error instanceof Missed)) throw error;
+        missed = true;
+      });
     });
     expect(this.interrupted).toBe(true);
+    return !missed;
   }
 
   private async tell(story: Story, around: Life['around']): Promise<void> {
@@ -298,10 +303,14 @@ export class Life {
     const { lsp } = this.cluster;
     await lsp.waitFor('its coins', async () => (await reservedCoins(lsp)) === 0);
     for (const node of this.nodes) {
-      await node.waitFor('no channel but those of factories', async () => (await openChannels(node)).every((id) => this.alive.has(id)));
+      // An LSP that does not know a client's channel (any more) hangs up: the client calls again, and is told the rest.
+      const called = async (): Promise<void> => (node === lsp ? undefined : this.reach(node));
+      await node.waitFor('no channel but those of factories', async () => {
+        await called();
+        return (await openChannels(node)).every((id) => this.alive.has(id));
+      });
       await node.waitFor('no ceremony', async () => {
-        // An LSP that does not know a client's channel (any more) hangs up: the client calls again, and is told the rest.
-        if (node !== lsp) await this.reach(node);
+        await called();
         return (await node.call('factory-list')).factories.every((f) => !/inviting|signing|funding/.test(f.state));
       });
     }

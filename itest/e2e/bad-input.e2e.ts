@@ -24,7 +24,7 @@ const ORDER: Readonly<Record<string, readonly string[]>> = {
   'factory-verify': ['factory_id'],
   'factory-close': ['factory_id', 'feerate'],
   'factory-exit': ['factory_id', 'node_id'],
-  'factory-plan': ['clients', 'feerate', 'shape'],
+  'factory-plan': ['clients', 'factory_id', 'feerate', 'shape', 'overrides'],
 };
 
 interface Case {
@@ -186,6 +186,9 @@ describe('bad input', () => {
       ...[0, 1, 513, -1, 'x', 1e9].map((clients) => ({ command: 'factory-plan', params: { clients }, code: INVALID, field: 'clients' })),
       { command: 'factory-plan', params: { clients: 20, shape: '4x4' }, code: INVALID, field: 'shape' },
       { command: 'factory-plan', params: { clients: 20, feerate: 'x' }, code: INVALID, field: 'feerate' },
+      { command: 'factory-plan', params: { clients: 'rotate' }, code: INVALID, field: 'factory_id' },
+      { command: 'factory-plan', params: { clients: 20, factory_id: UNKNOWN_ID }, code: INVALID, field: 'factory_id' },
+      { command: 'factory-plan', params: { clients: 20, overrides: [{ node_id: '02' }] }, code: INVALID, field: undefined },
       ...['factory-list', 'factory-status', 'factory-plan'].map((command) => ({ command, params: { clients: 5, bogus: 1 }, code: INVALID, field: undefined })),
     ]));
 

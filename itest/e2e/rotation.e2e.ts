@@ -42,6 +42,19 @@ describe(`rotation of a factory of ${CLIENTS} clients`, () => {
     expect(proposed.clients.map((c) => c.node_id).sort()).toEqual(clients.map((c) => c.id).sort());
     for (const c of proposed.clients) expect(c.capacity_msat).toBeGreaterThan(c.before.balance_msat);
     expect(proposed.away).toEqual([]);
+    const plan = (await lsp.call('factory-plan', { clients: 'rotate', factory_id: old })) as {
+      readonly clients: readonly { readonly node_id: string; readonly capacity_msat: number; readonly locked_msat: number }[];
+      readonly per_client: { readonly vbytes: number; readonly cost_msat: number };
+      readonly old_factory: { readonly transactions: number; readonly staying: readonly string[] };
+      readonly vbytes: number;
+    };
+    expect(plan.clients).toEqual(proposed.clients);
+    expect(plan.old_factory).toMatchObject({ transactions: 1, staying: [] });
+    expect(plan.per_client.vbytes).toBe(Math.ceil(plan.vbytes / CLIENTS));
+    const [first] = plan.clients;
+    const overrides = [{ node_id: first!.node_id, capacity: 700_000 }];
+    const other = (await lsp.call('factory-plan', { clients: 'rotate', factory_id: old, overrides })) as typeof plan;
+    expect(other.clients[0]).toMatchObject({ capacity_msat: 700_000_000, locked_msat: first!.locked_msat + 700_000_000 - first!.capacity_msat });
     expect((await lsp.call('factory-list')).factories).toHaveLength(1);
   });
 

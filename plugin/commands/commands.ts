@@ -11,7 +11,8 @@ import { factoryExit } from './exit.js';
 import { factorySell } from './sell.js';
 import { factoryRotate } from './rotate.js';
 import { factoryList, factoryStatus } from './status.js';
-import { factoryPlan, factoryTree } from './tree.js';
+import { factoryPlan } from './plan.js';
+import { factoryTree } from './tree.js';
 import { factoryVerify } from './verify.js';
 
 /** What cannot be stored has not happened, and is no bug: a full disk, say. */

@@ -48,7 +48,7 @@ export const factoryCreate = (context: () => Context) =>
     },
     check: async (p) => {
       const ctx = context();
-      if (!requested(ctx, creation(p).request)) await allowed(ctx, p);
+      if (!requested(ctx, creation(p).request)) await allowedCreation(ctx, p);
     },
     run: (p, command) => createFactory(context(), creation(p), command),
   });
@@ -71,7 +71,7 @@ export const createFactory = async (ctx: Context, { request, params, begun: note
     const before = requested(ctx, request);
     if (before) return before;
     const p = await params();
-    const { checked, plan, wallet } = await allowed(ctx, p);
+    const { checked, plan, wallet } = await allowedCreation(ctx, p);
     if (p.dry_run) return { result: { ...preview(checked, plan, wallet), ...(await warningsFor(ctx, plan)) } };
     const instanceId = await start(ctx, checked, request);
     noted?.(instanceId);
@@ -81,7 +81,7 @@ export const createFactory = async (ctx: Context, { request, params, begun: note
 };
 
 /** Everything that could stand in the way, without touching any of it. */
-const allowed = async (ctx: Context, p: CreateParams): Promise<{ readonly checked: Checked; readonly plan: FactoryPlan; readonly wallet: Wallet }> => {
+export const allowedCreation = async (ctx: Context, p: CreateParams): Promise<{ readonly checked: Checked; readonly plan: FactoryPlan; readonly wallet: Wallet }> => {
   const checked = checkParams(ctx, p);
   // The wallet's coins are for one ceremony at a time (architecture 12.17).
   const other = ctx.engine.all().find(({ state }) => state.role === 'coordinator' && state.phase !== 'live' && state.phase !== 'aborted');

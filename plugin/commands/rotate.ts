@@ -19,7 +19,8 @@ import { factoryIdParam, feerateParam, nodeIdParam, satAmount, shapeParam } from
 import { requestKey } from './requests.js';
 import { stateName } from './views.js';
 
-const override = param.object({ node_id: nodeIdParam, capacity: param.optional(satAmount), stock: param.optional(satAmount) });
+/** What the operator wants for one client instead of what is proposed. */
+export const override = param.object({ node_id: nodeIdParam, capacity: param.optional(satAmount), stock: param.optional(satAmount) });
 
 export interface RotateParams {
   readonly factory_id: InstanceId;
@@ -77,7 +78,7 @@ export const rotate = async (ctx: Context, p: RotateParams, command: CommandCont
   return { factory_id: p.factory_id, to: created, ...(proposed ? proposalView(proposed) : {}) };
 };
 
-const createParams = (p: RotateParams, { allocations }: Proposal): CreateParams => {
+export const createParams = (p: RotateParams, { allocations }: Proposal): CreateParams => {
   const clients = allocations.map(({ nodeId, capacity, stock }) => ({ node_id: nodeId, capacity, stock }));
   return {
     clients,
@@ -95,6 +96,8 @@ const createParams = (p: RotateParams, { allocations }: Proposal): CreateParams 
 };
 
 export interface Proposal {
+  /** Of the old factory. */
+  readonly state: CoordinatorLive;
   readonly allocations: readonly Allocation[];
   readonly uses: ReadonlyMap<NodeId, Use>;
   /** Members that would be in it if they were connected. */
@@ -122,7 +125,7 @@ export const proposal = async (ctx: Context, id: InstanceId, overrides: RotatePa
     const why = staying.length === 0 ? 'everybody has moved, is moving, or has left' : `a factory has at least ${MIN_CLIENTS} clients, ${allocations.length} could be in it now`;
     fail(ErrorCode.WrongState, `factory-rotate: ${why}`, { factory_id: id, away });
   }
-  return { allocations, uses, away };
+  return { state, allocations, uses, away };
 };
 
 const rotatable = (ctx: Context, id: InstanceId): CoordinatorLive => {
@@ -161,7 +164,7 @@ const useOf = (state: CoordinatorLive, branch: Branch, channels: readonly Channe
 const overridden = (proposed: Allocation, by: { readonly capacity: Sat | undefined; readonly stock: Sat | undefined } | undefined): Allocation =>
   by ? { ...proposed, capacity: by.capacity ?? proposed.capacity, stock: by.stock ?? proposed.stock, why: 'as the operator wants it' } : proposed;
 
-export const proposalView = ({ allocations, uses, away }: Proposal): JsonObject => ({
+export const proposalView = ({ allocations, uses, away }: Proposal) => ({
   clients: allocations.map(({ nodeId, capacity, stock, why }) => {
     const use = uses.get(nodeId);
     return {
@@ -169,6 +172,8 @@ export const proposalView = ({ allocations, uses, away }: Proposal): JsonObject 
       capacity_msat: capacity * 1000n,
       stock_msat: stock * 1000n,
       why,
+      // Capital of this node's that the factory keeps: all but what is the client's.
+      locked_msat: (capacity + stock) * 1000n - (use?.balance ?? 0n),
       ...(use ? { before: { capacity_msat: use.capacity * 1000n, balance_msat: use.balance, stock_msat: use.unsold * 1000n } } : {}),
     };
   }),

@@ -1,17 +1,13 @@
-/** `factory-tree` and `factory-plan`: shapes, drawn and compared. */
+/** `factory-tree`: the tree, drawn. */
 import { branchStatus, fundingStatus } from '../../factory-core/live/custody.js';
 import { leafOf, outpointKey, pathFor } from '../../factory-core/live/paths.js';
 import type { Branch, Live } from '../../factory-core/live/state.js';
 import { drawMermaid, drawText, type Annotate } from '../../factory-core/draw.js';
-import { feeFor } from '../../factory-core/sizes.js';
-import { checkShape, MAX_CLIENTS, MIN_CLIENTS, planShape, shapeCost } from '../../factory-core/shape.js';
 import { treeOf } from '../../factory-core/tree-of.js';
 import { method, param } from '../runtime/plugin.js';
-import type { JsonObject } from '../runtime/json.js';
 import type { Context } from './context.js';
-import { invalid } from './errors.js';
 import { findLive } from './find.js';
-import { factoryIdParam, feerateParam, shapeParam } from './params.js';
+import { factoryIdParam } from './params.js';
 import { stateName } from './views.js';
 
 export const factoryTree = (context: () => Context) =>
@@ -68,65 +64,4 @@ const standing = (live: Live, branch: Branch): string => {
   const status = branchStatus(live, branch);
   // Not `publishing`: it may be a neighbour's exit that has confirmed a part of the way.
   return status.kind === 'publishing' ? `${status.confirmed} of ${status.of} on chain` : status.kind.replace('_', ' ');
-};
-
-export const factoryPlan = (context: () => Context) =>
-  method({
-    description: 'Compare shapes of a channel factory before creating one',
-    longDescription:
-      'For {clients} members: the planner’s shape and its alternatives, with what an exit would take and what it would cost if everyone left alone.',
-    category: 'factory',
-    params: {
-      clients: param.int(MIN_CLIENTS, MAX_CLIENTS),
-      feerate: param.optional(feerateParam),
-      shape: param.optional(shapeParam),
-    },
-    check: ({ clients, shape }) => {
-      holds(clients, shape);
-    },
-    run: ({ clients, feerate, shape }) => {
-      const treeFeerate = feerate ?? context().settings.terms.treeFeerate;
-      holds(clients, shape);
-      const best = planShape(clients);
-      const shapes = shape ? [shape] : alternatives(clients, best);
-      return {
-        clients,
-        tree_feerate_perkb: treeFeerate,
-        planned: best.join('x'),
-        shapes: shapes.map((fanouts) => view(clients, fanouts, treeFeerate)),
-      };
-    },
-  });
-
-const holds = (clients: number, shape: readonly number[] | undefined): void => {
-  const problem = shape && checkShape(clients, shape);
-  if (problem) invalid('shape', problem.reason);
-};
-
-/** The planner's choice, then the flat ones that can hold so many. */
-const alternatives = (n: number, best: readonly number[]): readonly (readonly number[])[] => {
-  const flat = [2, 3, 4, 5, 6, 8, 10, 16].map((fanout) => {
-    const levels = Math.max(1, Math.ceil(Math.log(n) / Math.log(fanout) - 1e-9));
-    return Array.from({ length: levels }, () => fanout);
-  });
-  const all = [best, ...flat.filter((f) => checkShape(n, f) === undefined)];
-  const seen = new Set<string>();
-  return all.filter((f) => {
-    const key = f.join('x');
-    return seen.has(key) ? false : (seen.add(key), true);
-  });
-};
-
-const view = (n: number, fanouts: readonly number[], feerate: number): JsonObject => {
-  const cost = shapeCost(n, fanouts);
-  return {
-    shape: fanouts.join('x'),
-    splits: cost.splits,
-    exit_transactions: cost.pathTransactions,
-    exit_vbytes: cost.pathVbytes,
-    exit_blocks: cost.exitBlocks,
-    exit_fee_msat: feeFor(cost.pathVbytes, feerate) * 1000n,
-    everyone_leaves_vbytes: cost.treeVbytes,
-    everyone_leaves_fee_msat: feeFor(cost.treeVbytes, feerate) * 1000n,
-  };
 };

@@ -320,18 +320,6 @@ describe('payments of a host', () => {
     });
   });
 
-  test('more than any of the channels can carry goes over both, whatever the invoice says of the payer’s own', async () => {
-    const room = (await lsp.channels(client)).filter((one) => one.state === 'CHANNELD_NORMAL').map((one) => one.spendable_msat);
-    const amount = Math.max(...room) + 50_000_000;
-    const before = await Promise.all([old, fresh].map(balance));
-    const { bolt11 } = await client.call('invoice', { amount_msat: amount, label: 'both', description: 'both', exposeprivatechannels: [(await channel(client, old)).alias?.remote ?? ''] });
-    expect(await lsp.call('xpay', { invstring: bolt11 })).toMatchObject({ amount_msat: amount, amount_sent_msat: amount });
-    await cluster().settled();
-    const gained = (await Promise.all([old, fresh].map(balance))).map((now, i) => now - (before[i] ?? 0));
-    expect(gained[0]).toBeGreaterThan(0);
-    expect(gained[1]).toBe(amount - (gained[0] ?? 0));
-  });
-
   describe('a deadline', () => {
     test('what is held to the end costs the payer its channel, not the other one', async () => {
       const { key, hash } = preimage();

@@ -156,6 +156,25 @@ describe('a turnover', () => {
   });
 });
 
+/** All ways in which `k` of `n` can be away. */
+const placements = (n: number, k: number): readonly ReadonlySet<number>[] => subsets(n).filter((s) => s.size === k);
+
+test.each([
+  ['8', [8], 1, [8, 1_293], [8, 1_293]],
+  ['8', [8], 2, [7, 1_169], [7, 1_169]],
+  ['8', [8], 4, [5, 921], [5, 921]],
+  ['2×2×2', [2, 2, 2], 1, [6, 873], [6, 873]],
+  ['2×2×2', [2, 2, 2], 2, [4, 582], [9, 1_331]],
+  ['2×2×2', [2, 2, 2], 4, [2, 291], [11, 1_665]],
+] as const)('eight clients at %s, %i absent: transactions and vB as published, at best and at worst', (_, fanouts, absent, best, worst) => {
+  const live = factory(8, fanouts);
+  const costs = placements(8, absent).map((away) => turnoverCost(live, away, DESTINATION, 2_000));
+  const sorted = costs.map((c) => [c.transactions, c.vbytes] as const).sort((a, b) => a[1] - b[1]);
+  expect([sorted[0], sorted.at(-1)]).toEqual([best, worst]);
+  // At the tree's own feerate no child is needed.
+  for (const { vbytes, fee } of costs) expect(fee).toBe(BigInt(vbytes) * 2n);
+});
+
 describe('when', () => {
   /** Clients 0 to 2 have moved, 3 has not: 0 and 1 are one subtree, 2 is beside 3. */
   const started = (): Live => without(factory(4, [2, 2]), new Set([3]));

@@ -2,14 +2,22 @@ import { describe, expect, test } from '@jest/globals';
 import { base64 } from '@scure/base';
 import { Transaction } from '@scure/btc-signer/transaction.js';
 import fc from 'fast-check';
-import { sat, script, txid, type Sat } from '../../blip/brands.js';
+import { randomBytes } from 'node:crypto';
+import { bytesToHex } from '@noble/hashes/utils.js';
+import { channelId, msat, nodeId, sat, script, secretKey as toSecretKey, txid, type Sat } from '../../blip/brands.js';
 import { buildChild, childVsize, finishChild, COIN_INPUT, type ChildRequest } from '../../factory-core/cpfp.js';
 import { childFee, replacementFee } from '../../factory-core/bump.js';
 import { exitTransactions, isFinalAfter, planExit, spendableFrom } from '../../factory-core/exit-plan.js';
 import type { FactoryPlan, Prevout, Signable, SignedTx } from '../../factory-core/model.js';
 import { armingPsbt, leafPsbt } from '../../factory-core/psbt.js';
-import { alike, arbitraryPlan, channelScript, expectationOf, payoutScript, planFor, REGTEST } from '../../factory-core/test/support/factory.js';
-import { stockOf } from '../../factory-core/live/paths.js';
+import { alike, arbitraryPlan, channelScript, client, COORDINATOR, expectationOf, payoutScript, planFor, publicKey, REGTEST, secretKey } from '../../factory-core/test/support/factory.js';
+import { onTurnover } from '../../factory-core/coordinator/turnover.js';
+import type { CoordinatorLive } from '../../factory-core/coordinator/state.js';
+import { onChain } from '../../factory-core/live/custody.js';
+import { rootOf, stockOf } from '../../factory-core/live/paths.js';
+import type { Branch, Live } from '../../factory-core/live/state.js';
+import { publishableOf } from '../../factory-core/live/turnover.js';
+import { createSigner } from '../../factory-core/musig/index.js';
 import { buildClose, buildStockSweep, DUST_LIMIT, largestPurchase, prevoutOf, signedHex, signedSweepHex } from '../../factory-core/transactions.js';
 import { defaultPolicy, validateSpec } from '../../factory-core/validate.js';
 import { type Bitcoind, toSat } from '../harness/bitcoind.js';
@@ -102,6 +110,78 @@ describe('the stock of a leaf on chain', () => {
     expect(await chain().confirmations(sweep.txid)).toBe(1);
   });
 });
+
+describe('partial turnover', () => {
+  const draws = fc.sample(fc.tuple(arbitraryPlan({ maxClients: 8, maxAmount: MAX_AMOUNT }), fc.array(fc.boolean(), { minLength: 8, maxLength: 8 })), { numRuns: 4, seed });
+
+  test.each(draws.map(([plan, away], index) => [`factory ${index} of seed ${seed}: ${plan.roster.length} clients at ${plan.fanouts.join('×')}`, plan, away] as const))(
+    'the LSP takes back alone what is its own, with the keys it holds, and the absent still get out: %s',
+    async (_, plan, away) => {
+      const factory = await OnChainFactory.fund(chain(), plan);
+      // The last never comes, whoever else does not.
+      const absent = new Set(factory.spec.roster.flatMap((__, m) => (away[m] === true || m === factory.spec.roster.length - 1 ? [m] : [])));
+      let live = liveOf(factory, absent);
+      const confirm = async (signed: SignedTx): Promise<void> => {
+        await chain().call('sendrawtransaction', [signedHex(signed)]);
+        const entry = await chain().call('getmempoolentry', [signed.signable.txid]);
+        expect([entry.vsize, toSat(entry.fees.base)]).toEqual([signed.signable.vsize, signed.signable.fee]);
+        await chain().mine();
+        await factory.noteConfirmed(signed.signable);
+        const spends = [{ outpoint: signed.signable.tx.prevout.outpoint, by: signed.signable.txid }];
+        live = onChain(live, { type: 'block_connected', height: factory.height, spends, confirmed: [] });
+      };
+      await confirm(rootOf(live));
+      for (;;) {
+        live = takenBack(live);
+        const { splits, spends } = publishableOf(live);
+        for (const next of [...splits.map((split) => factory.sign(split)), ...spends]) await confirm(next);
+        if (splits.length + spends.length === 0) break;
+      }
+      const held = factory.spec.roster.length - absent.size;
+      expect((live.turnovers ?? []).reduce((sum, { from, to }) => sum + to - from, 0)).toBe(held);
+      for (const member of absent) for (const next of exitTransactions(factory.exitPath(member))) if (!factory.spenderOf(next.signable.tx.prevout.outpoint)) await factory.confirm(next);
+    },
+  );
+
+  test('a former member’s copy of what is below, and the LSP’s spend: the first to confirm wins, and what is below is taken instead', async () => {
+    const factory = await OnChainFactory.fund(chain(), planFor({ clients: alike(4), fanouts: [2, 2], terms: SHORT }));
+    let live = liveOf(factory, new Set([3]));
+    const [root, split] = factory.exitPath(0).splits;
+    const note = ({ signable }: SignedTx): void => {
+      live = onChain(live, { type: 'block_connected', height: factory.height, spends: [{ outpoint: signable.tx.prevout.outpoint, by: signable.txid }], confirmed: [] });
+    };
+    await factory.confirm(root!);
+    note(root!);
+    const [late] = publishableOf(takenBack(live)).spends;
+    await factory.confirm(split!);
+    note(split!);
+    expect(await refusal(chain(), signedHex(late!))).toMatch(/missing-inputs|bad-txns-inputs-missingorspent/);
+    const { spends } = publishableOf(takenBack(live));
+    expect(spends).toHaveLength(2);
+    for (const spend of spends) await factory.confirm(spend);
+  });
+});
+
+/** The coordinator's view of a factory on chain whose keys it holds but for these members'. */
+const liveOf = (factory: OnChainFactory, absent: ReadonlySet<number>): Live => {
+  const { spec, tree, height } = factory;
+  const signatures = Object.fromEntries([...tree.splits, tree.distribution].map((s) => [s.txid, factory.sign(s).signature]));
+  const branches = spec.roster.map((_, member): Branch => {
+    const script = channelScript(member);
+    const leafSignature = factory.sign(factory.leaf(member, script)).signature;
+    const heldKey = absent.has(member) ? {} : { heldKey: toSecretKey(bytesToHex(secretKey(client(member)))) };
+    return { member, peer: nodeId(publicKey(client(member))), channelId: channelId('00'.repeat(32)), channelScript: script, leafSignature, purchases: [], ...heldKey };
+  });
+  return { spec, signatures, branches, chain: { tip: height, fundingHeight: height, everFunded: true, spends: {} }, exits: {}, retired: false };
+};
+
+/** The machine's own step: it has the LSP's signer and what is in the state. */
+const takenBack = (live: Live): Live => {
+  const request = { instanceId: live.spec.instanceId, payoutScript: payoutScript(2) };
+  const state = { role: 'coordinator', phase: 'live', request, attempt: 1, excluded: [], members: [], live, closeAttempts: 0 } as unknown as CoordinatorLive;
+  const env = { signer: createSigner(secretKey(COORDINATOR), (n) => randomBytes(n)), height: live.chain.tip, pricing: { base: msat(0n), ppm: 0 } };
+  return onTurnover(state, 1_500, env).state.live;
+};
 
 describe('purchases', () => {
   /** What to buy, in parts of the largest purchase possible, in 1,000ths: the last takes all. */

@@ -8,7 +8,7 @@ import { Cluster } from '../harness/cluster.js';
 import type { LightningNode } from '../harness/lightningd.js';
 import { toSat } from '../harness/bitcoind.js';
 import { exitOf, mineSeen, mineUntil, pluginsSynced } from './chain-helpers.js';
-import { activeFactory, factoryState, lspSees } from './factory-helpers.js';
+import { activeFactory, factoryState, lspSees, rpcError } from './factory-helpers.js';
 
 jest.setTimeout(600_000);
 
@@ -85,17 +85,31 @@ describe.each(ABSENT)(`a factory of ${CLIENTS} clients of whom %i stay away`, (c
     expect(before.transactions.map((t) => t.what)).toEqual(expect.arrayContaining(['split', 'spend']));
     planned = before.planned;
     expect(planned.transactions).toBe(before.transactions.length);
+    // Who has moved has nothing to leave with.
+    const [first] = moved;
+    expect(await rpcError(first!.call('factory-exit', { factory_id: old }))).toMatchObject({ code: 3001 });
+    expect(await rpcError(cluster.lsp.call('factory-exit', { factory_id: old, node_id: first!.id }))).toMatchObject({ code: 3001 });
   });
 
-  test('nothing is done before expiry is near; then the root, the splits that are needed, and one transaction for each subtree', async () => {
+  test('nothing is done before expiry is near; then the root, the splits that are needed, and one transaction for each subtree, over a power failure', async () => {
     const { lsp, bitcoind } = cluster;
     const { heights, funding } = await statusOf(lsp);
     await mineTo(heights.guard - 1);
     expect(await bitcoind.call('getrawmempool')).toEqual([]);
     await mineTo(heights.guard);
-    await lsp.waitFor('the root to be published', () => bitcoind.spender(funding.txid, funding.vout, 60));
+    const root = await lsp.waitFor('the root to be published', () => bitcoind.spender(funding.txid, funding.vout, 60));
+    await cluster.confirm(root.txid);
+    await lsp.waitFor('the first spend', async () => (await turnover()).transactions.some((t) => t.what === 'spend' && t.txid !== undefined));
+    // A power failure in the middle of it: what was signed is published again, and nothing is signed anew.
+    const signed = async (): Promise<readonly (string | undefined)[]> => (await turnover()).transactions.filter((t) => t.what === 'spend').map((t) => t.txid);
+    const before = await signed();
+    await lsp.kill();
+    await lsp.resume();
+    for (const client of moved) await client.connect(lsp);
+    await lspSees(cluster, moved);
     await mineUntil(cluster, 'all of it', async () => (await turnover()).planned.transactions === 0);
     const { done, transactions } = await turnover();
+    for (const txid of before.filter((t) => t !== undefined)) expect(await signed()).toContain(txid);
     process.stderr.write(`turnover of ${CLIENTS} clients, ${count} absent${SPREAD ? ', spread' : ''}: planned ${shown(planned)}; took ${shown(done)}\n`);
     expect(done.transactions).toBe(planned.transactions);
     // What came back is in the wallet.

@@ -40,13 +40,11 @@ const select = ({ instanceId, state }: LiveFactory, node: NodeId | undefined): r
   if (funding.kind === 'spent' && funding.by !== 'tree') {
     fail(ErrorCode.WrongState, `factory-exit: factory ${instanceId} is ${stateName(state)}`, { factory_id: instanceId, state: stateName(state) });
   }
-  if (node === undefined) return live.branches.filter((b) => !hasLeft(live, b) && !isHandedOver(live, b));
-  const branch = live.branches.find((b) => b.peer === node);
-  if (!branch) return invalid('node_id', `${node} has no channel in factory ${instanceId}`);
-  if (isHandedOver(live, branch)) {
-    fail(ErrorCode.WrongState, `factory-exit: nothing of client ${branch.member} is left in factory ${instanceId}: its key has been handed over`, { factory_id: instanceId });
-  }
-  return [branch];
+  const wanted = node === undefined ? live.branches : live.branches.filter((b) => b.peer === node);
+  if (wanted.length === 0) return invalid('node_id', `${node} has no channel in factory ${instanceId}`);
+  const own = wanted.filter((b) => !isHandedOver(live, b));
+  if (own.length === 0) fail(ErrorCode.WrongState, `factory-exit: nothing is left there to leave with: all was moved to another factory`, { factory_id: instanceId });
+  return node === undefined ? own.filter((b) => !hasLeft(live, b)) : own;
 };
 
 const view = ({ instanceId, state }: LiveFactory, branches: readonly Branch[]): JsonObject => ({

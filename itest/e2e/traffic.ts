@@ -16,13 +16,15 @@ export interface Tally {
   paid: number;
   readonly lost: { readonly way: string; readonly at: number; readonly reason: string }[];
   slowestMs: number;
+  /** What each node has gained by it, or lost, fees included, in millisatoshis. */
+  readonly net: Map<string, number>;
 }
 
 /** So many at a time along each way. */
 const MOST_AT_ONCE = 3;
 
 export class Traffic {
-  readonly tally: Tally = { attempted: 0, paid: 0, lost: [], slowestMs: 0 };
+  readonly tally: Tally = { attempted: 0, paid: 0, lost: [], slowestMs: 0, net: new Map() };
   private stopping = false;
   private running: Promise<unknown> = Promise.resolve();
 
@@ -56,11 +58,16 @@ export class Traffic {
     const began = Date.now();
     this.tally.attempted += 1;
     try {
-      await this.cluster.pay(from, to, amountMsat);
+      const { amount_sent_msat: sent } = await this.cluster.pay(from, to, amountMsat);
       this.tally.paid += 1;
+      this.book(from, -sent);
+      this.book(to, amountMsat);
     } catch (error) {
       this.tally.lost.push({ way: `${from.name} -> ${to.name}`, at: began, reason: error instanceof Error ? error.message : String(error) });
     }
     this.tally.slowestMs = Math.max(this.tally.slowestMs, Date.now() - began);
+  }
+  private book({ name }: LightningNode, msat: number): void {
+    this.tally.net.set(name, (this.tally.net.get(name) ?? 0) + msat);
   }
 }

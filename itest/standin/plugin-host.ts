@@ -23,7 +23,7 @@ interface Plugin {
 
 type Verdict = { readonly kind: 'continue' } | { readonly kind: 'return'; readonly result: Json } | { readonly kind: 'replace'; readonly request: Request };
 
-/** Starts the plugins and lets them take part: options, methods, hooks, notifications. Order is that of registration. */
+/** Starts the plugins and lets them take part: options, methods, hooks, notifications. Order is that of registration, unless a hook wants another. */
 export class PluginHost {
   private readonly plugins: Plugin[] = [];
   private readonly ended = new Map<PluginProcess, () => void>();
@@ -82,7 +82,7 @@ export class PluginHost {
    */
   async hook(name: string, payload: JsonObject, filter?: string | number): Promise<JsonObject> {
     let answer: JsonObject = { result: 'continue' };
-    for (const plugin of [...this.plugins]) {
+    for (const plugin of this.inOrder(name)) {
       const response = await this.ask(plugin, name, payload, filter);
       if (response === undefined) continue;
       answer = { ...response, ...answer, result: response['result'] };
@@ -94,7 +94,7 @@ export class PluginHost {
   async rpcCommandHook(request: Request): Promise<Verdict> {
     const payload = { rpc_command: { jsonrpc: '2.0', id: request.id, method: request.method, params: request.params } };
     let verdict: Verdict = { kind: 'continue' };
-    for (const plugin of [...this.plugins]) {
+    for (const plugin of this.inOrder('rpc_command')) {
       const response = await this.ask(plugin, 'rpc_command', payload, request.method, request.id);
       if (response === undefined || response['result'] === 'continue') continue;
       if (verdict.kind !== 'continue') {
@@ -116,6 +116,19 @@ export class PluginHost {
     if (typeof code === 'number' && message !== undefined) throw new RpcError(code, message, field(error, 'data'));
     this.log.broken("Bad response to 'rpc_command' hook.");
     return { kind: 'continue' };
+  }
+
+  /** As their manifests ask: `before` and `after` name plugins. */
+  private inOrder(name: string): readonly Plugin[] {
+    const of = (plugin: Plugin, key: 'before' | 'after'): readonly string[] => plugin.manifest?.hooks.find((hook) => hook.name === name)?.[key] ?? [];
+    const waits = (plugin: Plugin, other: Plugin): boolean => of(plugin, 'after').includes(other.process.name) || of(other, 'before').includes(plugin.process.name);
+    const left = [...this.plugins];
+    const ordered: Plugin[] = [];
+    while (left.length > 0) {
+      const next = left.findIndex((plugin) => !left.some((other) => waits(plugin, other)));
+      ordered.push(...left.splice(Math.max(0, next), 1));
+    }
+    return ordered;
   }
 
   private async ask(plugin: Plugin, name: string, payload: JsonObject, filter?: string | number, cause?: Json): Promise<JsonObject | undefined> {

@@ -6,6 +6,9 @@ export interface HookRegistration {
   readonly name: string;
   /** Message types of `custommsg`, command names of `rpc_command`; absent: everything. */
   readonly filters?: readonly (string | number)[];
+  /** Names of plugins that are asked later, and of those that are asked earlier. */
+  readonly before?: readonly string[];
+  readonly after?: readonly string[];
 }
 
 export interface Manifest {
@@ -61,12 +64,14 @@ const option = (plugin: string, given: Json): OptionSpec => {
 const hook = (given: Json): HookRegistration => {
   const name = typeof given === 'string' ? given : text(given, 'name');
   if (name === undefined || !HOOKS.some((known) => known === name)) throw new ManifestError(`Unknown hook name ${String(name)}`);
+  const names = (key: string): readonly string[] => items(given, key).filter((one) => typeof one === 'string');
+  const registration = { name, before: names('before'), after: names('after') };
   const filters = field(given, 'filters');
-  if (filters === undefined) return { name };
+  if (filters === undefined) return registration;
   const kind = name === 'rpc_command' ? 'string' : name === 'custommsg' ? 'number' : undefined;
   if (kind === undefined) throw new ManifestError(`Hook ${name} does not allow filters`);
   if (!Array.isArray(filters) || filters.some((filter) => typeof filter !== kind)) throw new ManifestError(`filters must be array of ${kind === 'string' ? 'strings' : 'unsigned integers'}`);
-  return { name, filters: filters as readonly (string | number)[] };
+  return { ...registration, filters: filters as readonly (string | number)[] };
 };
 
 const method = (given: Json): { name: string; usage: string } => {

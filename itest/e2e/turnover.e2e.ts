@@ -17,7 +17,8 @@ const CLIENTS = Number(process.env['TURNOVER_CLIENTS'] ?? 4);
 const ABSENT = (process.env['TURNOVER_ABSENT'] ?? '1').split(',').map(Number);
 const SPREAD = process.env['TURNOVER_SPREAD'] === '1';
 /** The planner's, but for the small one, which shall have two levels. */
-const SHAPE = CLIENTS === 4 ? { shape: '2x2' } : {};
+const WANTED = process.env['TURNOVER_SHAPE'] ?? (CLIENTS === 4 ? '2x2' : undefined);
+const SHAPE = WANTED === undefined ? {} : { shape: WANTED };
 
 interface Cost {
   readonly transactions: number;

@@ -11,3 +11,4 @@ export * from './protocol-codec.js';
 export * from './protocol-id.js';
 export type * from './purchase-messages.js';
 export type * from './rotation-messages.js';
+export * from './waiting-messages.js';

@@ -20,6 +20,7 @@ import type {
 } from './brands.js';
 import type { PurchaseMessage } from './purchase-messages.js';
 import type { RotationMessage } from './rotation-messages.js';
+import type { WaitingMessage } from './waiting-messages.js';
 
 /** What every message begins with. Anything whose version, instance, attempt or step does not fit is ignored and logged. */
 export interface MessageHeader {
@@ -225,6 +226,7 @@ export type FactoryMessage =
   | CloseSignature
   | PurchaseMessage
   | RotationMessage
+  | WaitingMessage
   | Abort;
 
 export type FactoryMessageType = FactoryMessage['type'];

@@ -134,8 +134,15 @@ const TABLE: Table = {
   ],
   key_handover: [118, 'member', { secretKey: [0, secretKeyField] }],
   key_received: [120, 'coordinator', {}],
+  leave: [122, 'member', { leaves: [0, uint('u8', 1)] }],
+  leave_noted: [124, 'coordinator', { leaves: [0, uint('u8', 1)] }],
   // At any time.
   abort: [128, 'either', reason],
+  // Waiting room: of no factory.
+  waiting_join: [144, 'member', { chainHash: [0, chainHashField], capacity: [2, satField], stock: [4, satField] }],
+  waiting_withdraw: [146, 'member', {}],
+  waiting_accepted: [148, 'coordinator', {}],
+  waiting_over: [150, 'coordinator', reason],
 };
 
 interface MessageKind {

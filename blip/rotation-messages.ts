@@ -31,4 +31,16 @@ export interface KeyReceived {
   readonly type: 'key_received';
 }
 
-export type RotationMessage = Migrate | Migrating | Migrated | KeyHandover | KeyReceived;
+/** member → coordinator: whether the next rotation is to leave me out; then I take part in the close that ends this factory. */
+export interface Leave {
+  readonly type: 'leave';
+  /** 1: I leave; 0: I have changed my mind. */
+  readonly leaves: number;
+}
+/** coordinator → member: what is on record of that. */
+export interface LeaveNoted {
+  readonly type: 'leave_noted';
+  readonly leaves: number;
+}
+
+export type RotationMessage = Migrate | Migrating | Migrated | KeyHandover | KeyReceived | Leave | LeaveNoted;

@@ -3,7 +3,8 @@
  * who ran out of inbound or bought stock, less where capacity or stock lies idle. Pure; the operator can override any number.
  */
 import { sat, type Msat, type NodeId, type Sat } from '../blip/brands.js';
-import { DUST_LIMIT } from './transactions.js';
+import { ANCHOR_AMOUNT, DUST_LIMIT, feeFor, LEAF_VSIZE, splitVsize } from './transactions.js';
+import type { WaitingRoom } from './waiting.js';
 
 /** What a client has now, all its channels of the factory together. */
 export interface Use {
@@ -76,4 +77,48 @@ export const allocate = (use: Use, bounds: AllocationBounds): Allocation => {
   const stock = within(kept.stock, 0n, bounds.maxStock);
   const why = capacity !== bounded ? 'its balance has to fit' : bounded !== byUse.capacity ? `${byUse.why}, within bounds` : byUse.why;
   return { nodeId: use.nodeId, capacity, stock: stock < DUST_LIMIT ? sat(0n) : stock, why: `${why}${kept.why}` };
+};
+
+/** What a factory can hold, and what there is to pay for it. */
+export interface Room {
+  /** All the coins. */
+  readonly wallet: Sat;
+  readonly clients: number;
+  /** sat per 1,000 vB. */
+  readonly treeFeerate: number;
+}
+
+/** Satoshis that are left in the wallet for what else it takes: the funding transaction's fee, change, what lightningd keeps back. */
+const KEPT = 100_000n;
+
+/** A little more than one client costs: its amounts, its leaf, and a split of two of its own. */
+const costOf = ({ capacity, stock }: Pick<Allocation, 'capacity' | 'stock'>, treeFeerate: number): bigint =>
+  capacity + stock + feeFor(LEAF_VSIZE + splitVsize(2), treeFeerate) + 2n * ANCHOR_AMOUNT;
+
+/**
+ * Adds those who wait, in the order in which they came, as long as there is room and money: so that no wish of a stranger keeps
+ * the members from moving. A member that waits wants other amounts than its use suggests; its balance has to fit all the same.
+ */
+export const withWaiting = (
+  members: readonly Allocation[],
+  uses: ReadonlyMap<NodeId, Use>,
+  waiting: WaitingRoom,
+  { wallet, clients, treeFeerate }: Room,
+): { readonly allocations: readonly Allocation[]; readonly left: readonly NodeId[] } => {
+  const allocations = new Map(members.map((a) => [a.nodeId, a]));
+  let free = members.reduce((sum, a) => sum - costOf(a, treeFeerate), wallet - KEPT);
+  const left: NodeId[] = [];
+  for (const { nodeId, capacity, stock } of waiting) {
+    const before = allocations.get(nodeId);
+    const least = leastCapacity(uses.get(nodeId)?.balance ?? (0n as Msat));
+    const wanted: Allocation = { nodeId, capacity: uses.has(nodeId) && capacity < least ? least : capacity, stock, why: 'as it has asked for (factory-join)' };
+    const more = costOf(wanted, treeFeerate) - (before ? costOf(before, treeFeerate) : 0n);
+    if ((more > 0n && more > free) || (!before && allocations.size >= clients)) {
+      left.push(nodeId);
+      continue;
+    }
+    allocations.set(nodeId, wanted);
+    free -= more;
+  }
+  return { allocations: [...allocations.values()], left };
 };

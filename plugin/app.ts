@@ -2,12 +2,15 @@
 import { randomFillSync } from 'node:crypto';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import type { NodeId } from '../blip/brands.js';
+import type { NodeId, Sat } from '../blip/brands.js';
 import { defaultPolicy, HEIGHT_TOLERANCE } from '../factory-core/validate.js';
+import { wishOf } from '../factory-core/waiting.js';
 import { createFollower, type Follower } from './chain/follower.js';
 import { networkForbidden, type Context } from './commands/context.js';
+import { rotateByItself } from './commands/rotate.js';
 import { mempoolOf } from './bitcoind/mempool.js';
 import { connectBitcoind } from './bitcoind/rpc.js';
+import { isNamed } from './engine/accepting.js';
 import { Acquaintances } from './engine/acquaintances.js';
 import { Broadcaster } from './engine/broadcaster.js';
 import { BumpLedger } from './engine/bump-ledger.js';
@@ -16,8 +19,10 @@ import { consume, Watch } from './engine/chain.js';
 import { ChannelBook } from './engine/channel-book.js';
 import { Engine } from './engine/engine.js';
 import { liveOf, type FactoryState } from './engine/factory.js';
+import { Events } from './engine/events.js';
 import { Gate } from './engine/gate.js';
 import { guard } from './engine/guardian.js';
+import { happeningsIn } from './engine/happenings.js';
 import { HeldFees } from './engine/held-fees.js';
 import { Inbox } from './engine/inbox.js';
 import { factorySigner, Joining } from './engine/joining.js';
@@ -28,8 +33,10 @@ import { Performer } from './engine/performer.js';
 import { turnOver } from './engine/turner.js';
 import { Watchdog } from './engine/watchdog.js';
 import { Rotator } from './engine/rotator.js';
+import { Scheduler } from './engine/scheduler.js';
 import type { Lightning, NodeInfo } from './lightning/lightning.js';
 import { upgraded } from './engine/upgrade.js';
+import { WaitingDesk } from './engine/waiting-desk.js';
 import { settingsOf, type Options } from './options.js';
 import { Mirror, rollbackProblem } from './rollback.js';
 import type { Log } from './runtime/definition.js';
@@ -122,8 +129,20 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
     }
   };
 
-  const acquaintances = new Acquaintances(engine, settings.accept);
-  const gate = new Gate({ standing: (peer) => acquaintances.standing(peer), now: () => performance.now(), log });
+  const events = new Events(log);
+  const acquaintances: Acquaintances = new Acquaintances(engine, [settings.accept, settings.waiting], (peer) =>
+    wishOf(waiting.wishes(), peer) ? 'known' : waiting.waitsHere(peer) ? 'guest' : 'stranger',
+  );
+  const gate: Gate = new Gate({ standing: (peer) => acquaintances.standing(peer), now: () => performance.now(), log });
+  const { minCapacity, maxCapacity, maxStock } = settings.allocation;
+  const waiting: WaitingDesk = new WaitingDesk({
+    store,
+    engine,
+    messenger,
+    gate,
+    events,
+    policy: { allows: (node) => isNamed(settings.waiting, node), chainHash: info.chainHash, minCapacity: larger(minCapacity, policy.capacity.min), maxCapacity: smaller(maxCapacity, policy.capacity.max), maxStock },
+  });
   const heldFees = new HeldFees(engine, (id, event) => guarded(() => engine.dispatch(id, event)), log);
   const joining = new Joining({
     gate,
@@ -146,6 +165,7 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
     gate,
     log,
     invited: (from, envelope) => joining.invited(from, envelope),
+    waiting,
     paused: () => problem,
     standing: (peer) => acquaintances.standing(peer),
     later: (milliseconds, work) => {
@@ -154,6 +174,17 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
       }, milliseconds).unref();
     },
   });
+  const ending = new AbortController();
+  const scheduler: Scheduler = new Scheduler({
+    engine,
+    events,
+    log,
+    auto: settings.autoRotate,
+    paused: () => problem,
+    isConnected: (node) => peers.speaksOurs(node),
+    waiting: () => waiting.waiting(),
+    rotate: (id) => rotateByItself(context, id, ending.signal),
+  });
   const self = { nodeId: info.nodeId, network: info.network, chainHash: info.chainHash };
   const context: Context = {
     lightning,
@@ -161,6 +192,9 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
     store,
     peers,
     inbox,
+    waiting,
+    events,
+    scheduler,
     broadcaster,
     bumper,
     ledger,
@@ -201,7 +235,10 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
     await watchdog.look();
     if (!watchOnly) await turnOver({ engine, lightning });
     broadcaster.settle(result.height);
-    if (!watchOnly) rotator.look();
+    if (!watchOnly) {
+      rotator.look();
+      scheduler.look();
+    }
   };
   const poll = (): void => {
     follow().catch((error: unknown) => {
@@ -232,6 +269,10 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
         const coordinator = state.role === 'coordinator' ? info.nodeId : state.coordinator;
         engine.adopt({ instanceId, state, revision, signer: await factorySigner(lightning, coordinator, instanceId, random) });
       }
+      waiting.start();
+      engine.onChange((change) => {
+        for (const event of happeningsIn(change)) events.emit(event);
+      });
       if (!watchOnly) {
         engine.onChange(() => {
           mirror.update();
@@ -253,6 +294,8 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
       timers.forEach(clearInterval);
       outbox.stop();
       rotator.stop();
+      scheduler.stop();
+      ending.abort();
       performer.stop();
       problem ??= 'the plugin is stopping';
       // The node may have stopped answering already; a block that is not stored now comes again.
@@ -261,6 +304,9 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
     },
   };
 };
+
+const larger = (a: Sat, b: Sat): Sat => (a > b ? a : b);
+const smaller = (a: Sat, b: Sat): Sat => (a < b ? a : b);
 
 /** No block before the first factory's can matter; its funding transaction may be a little older than its start. */
 const earliest = (states: readonly FactoryState[]): number | undefined => {

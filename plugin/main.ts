@@ -6,6 +6,7 @@ import type { Context } from './commands/context.js';
 import { ErrorCode, fail } from './commands/errors.js';
 import { stateName } from './commands/views.js';
 import type { Change } from './engine/engine.js';
+import type { FactoryEvent } from './engine/events.js';
 import type { FactoryWarning } from './engine/watchdog.js';
 import { connected, hooks, subscriptions } from './hooks.js';
 import { createLightning } from './lightning/cln.js';
@@ -34,6 +35,11 @@ const WARNING = 'factory_warning';
 const announceWarning = ({ instanceId, role, height, code, urgency, text, deadline }: FactoryWarning): void =>
   plugin.notify(WARNING, { factory_id: instanceId, role, code, urgency, text, height, deadline });
 
+/** What happens by itself: of rotations, the waiting room, members who leave. */
+const EVENT = 'factory_event';
+const announceEvent = ({ event, text, instanceId, node, height }: FactoryEvent): void =>
+  plugin.notify(EVENT, { event, text, height, ...(instanceId === undefined ? {} : { factory_id: instanceId }), ...(node === undefined ? {} : { node_id: node }) });
+
 const plugin = createPlugin({
   name: 'cln-factory',
   options: OPTIONS,
@@ -42,7 +48,7 @@ const plugin = createPlugin({
   methods: commands(context),
   hooks: hooks(running),
   subscriptions: subscriptions(running),
-  notifications: [STATE_CHANGED, WARNING],
+  notifications: [STATE_CHANGED, WARNING, EVENT],
   onInit: async ({ options, rpc }) => {
     const lightning = createLightning(rpc);
     const log = plugin.log.bind(plugin);
@@ -54,6 +60,7 @@ const plugin = createPlugin({
       const starting = await createApp(lightning, info, store, options, log);
       starting.context.engine.onChange(announceState);
       starting.watchdog.onWarning(announceWarning);
+      starting.context.events.on(announceEvent);
       await starting.start();
       app = starting;
     } catch (error) {

@@ -6,10 +6,10 @@ import type { Accept } from './engine/accepting.js';
 import { option } from './runtime/plugin.js';
 import type { OptionsOf } from './runtime/options.js';
 
-const accept = (value: string): Accept => {
+const accept = (name: string) => (value: string): Accept => {
   const words = value.split(/[\s,]+/).filter((w) => w !== '');
   if (words.length === 1 && (words[0] === 'none' || words[0] === 'any')) return { kind: words[0] };
-  return { kind: 'nodes', nodes: new Set(words.map((w) => nodeId(w.toLowerCase(), 'factory-accept'))) };
+  return { kind: 'nodes', nodes: new Set(words.map((w) => nodeId(w.toLowerCase(), name))) };
 };
 
 const within = (bounds: { readonly min: number; readonly max: number }) => (value: number): number => {
@@ -26,7 +26,12 @@ export const OPTIONS = {
   'factory-accept': option.string({
     description: 'Whose invitations to a channel factory this node takes: node ids (with commas), `none` or `any`',
     default: 'none',
-    convert: accept,
+    convert: accept('factory-accept'),
+  }),
+  'factory-waiting': option.string({
+    description: 'Who may wait for this node’s next factory (factory-join): node ids (with commas), `none` or `any`',
+    default: 'none',
+    convert: accept('factory-waiting'),
   }),
   'factory-db': option.string({ description: 'The plugin’s database file; by default cln-factory.sqlite3 in the node’s directory' }),
   'factory-mainnet': option.bool({ description: 'Allow factories on the main network', default: false }),
@@ -63,6 +68,10 @@ export const OPTIONS = {
   }),
   'factory-auto-close': option.bool({
     description: 'Close a factory that is settling by itself, as soon as all its clients are connected',
+    default: true,
+  }),
+  'factory-auto-rotate': option.bool({
+    description: 'Move the clients of a factory that is dying to a new one by itself, with what factory-rotate proposes',
     default: true,
   }),
   'factory-bump-budget': option.int({
@@ -112,9 +121,11 @@ export type Options = OptionsOf<typeof OPTIONS>;
 
 export const settingsOf = (options: Options): Settings => ({
   accept: options['factory-accept'],
+  waiting: options['factory-waiting'],
   mainnetAllowed: options['factory-mainnet'],
   stepTimeout: options['factory-step-timeout'],
   autoClose: options['factory-auto-close'],
+  autoRotate: options['factory-auto-rotate'],
   pricing: { base: msat(BigInt(options['factory-purchase-base'])), ppm: options['factory-purchase-ppm'] },
   maxPurchaseFee: msat(BigInt(options['factory-max-purchase-fee'])),
   budget: {

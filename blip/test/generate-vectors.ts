@@ -28,8 +28,8 @@ const folder = path.resolve('blip/vectors');
 const save = (file: string, content: VectorFile<unknown> | Json): void =>
   writeFileSync(path.join(folder, file), `${JSON.stringify(content, null, 1)}\n`);
 
-const messages = samples.map(({ name, attempt, message }): MessageVector => {
-  const header = { instanceId: INSTANCE, attempt };
+const messages = samples.map(({ name, instance, attempt, message }): MessageVector => {
+  const header = { instanceId: instance ?? INSTANCE, attempt };
   const payload = encodeMessage({ header, message });
   const lightning = encodeFactoryMessage({ kind: 'factory_piggyback', protocolId: FACTORY_PROTOCOL_ID, payload });
   return { name, header: toJson(header), message: toJson(message), payload, lightning_message: lightning };

@@ -130,7 +130,7 @@ describe('every field of every message', () => {
   const signature = '77'.repeat(64);
   const p2wsh = '0020' + '88'.repeat(32);
   const channelInFactory = encodeChannelInFactory({ protocolId: FACTORY_PROTOCOL_ID, instanceId: header.instanceId, earlyWarningTime: 36 });
-  const empty: readonly FactoryMessageType[] = ['stored', 'open_ready', 'leaf_stored', 'ready', 'close_request', 'purchase_ready', 'migrating', 'key_received'];
+  const empty: readonly FactoryMessageType[] = ['stored', 'open_ready', 'leaf_stored', 'ready', 'close_request', 'purchase_ready', 'migrating', 'key_received', 'waiting_withdraw', 'waiting_accepted'];
   // Spelled out as bytes: the codec must agree with what the specification says, not with itself.
   const records: { readonly [T in FactoryMessageType]?: readonly TlvRecord[] } = {
     invite: [
@@ -169,7 +169,11 @@ describe('every field of every message', () => {
     migrate: [[0, 'cc'.repeat(32)]],
     migrated: [[0, '085cd1'], [2, 'dd'.repeat(32)], [4, 'ee'.repeat(32)], [6, '37']],
     key_handover: [[0, '04'.padStart(64, '0')]],
+    leave: [[0, '01']],
+    leave_noted: [[0, '00']],
     abort: [[0, '0001'], [2, '']],
+    waiting_join: [[0, 'aa'.repeat(32)], [2, '0f4240'], [4, '0186a0']],
+    waiting_over: [[0, '0005'], [2, '6e6f']],
   };
 
   test('has an example here', () => {

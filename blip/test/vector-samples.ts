@@ -3,6 +3,7 @@ import { secp256k1 } from '@noble/curves/secp256k1.js';
 import { createHash } from 'node:crypto';
 import {
   FACTORY_PROTOCOL_ID,
+  NO_INSTANCE,
   aggregateNonce,
   chainHash,
   channelId,
@@ -22,6 +23,7 @@ import {
   txid,
   type AggregateNonce,
   type FactoryMessage,
+  type InstanceId,
   type PubKey,
   type PublicNonce,
 } from '../index.js';
@@ -43,7 +45,14 @@ const REGTEST = chainHash('06226e46111a0b59caaf126043eb5bbf28c34f3a5e332a1fc7b2b
 const PREIMAGE = preimage(sha('preimage'));
 const reason = 'capacity below our minimum: 20 000 sat — “no”';
 
-export const samples: readonly { readonly name: string; readonly attempt: number; readonly message: FactoryMessage }[] = [
+interface Sample {
+  readonly name: string;
+  /** `INSTANCE` if absent. */
+  readonly instance?: InstanceId;
+  readonly attempt: number;
+  readonly message: FactoryMessage;
+}
+export const samples: readonly Sample[] = [
   {
     name: 'invite with the default terms',
     attempt: 1,
@@ -188,4 +197,11 @@ export const samples: readonly { readonly name: string; readonly attempt: number
   { name: 'purchase_signature', attempt: 10, message: { type: 'purchase_signature', signature: signature(6) } },
   { name: 'purchase_stored', attempt: 10, message: { type: 'purchase_stored', preimage: PREIMAGE } },
   { name: 'purchase_abort', attempt: 65_535, message: { type: 'purchase_abort', code: 7, reason } },
+  { name: 'leave', attempt: 1, message: { type: 'leave', leaves: 1 } },
+  { name: 'leave, withdrawn', attempt: 2, message: { type: 'leave', leaves: 0 } },
+  { name: 'leave_noted', attempt: 1, message: { type: 'leave_noted', leaves: 1 } },
+  { name: 'waiting_join', attempt: 1, instance: NO_INSTANCE, message: { type: 'waiting_join', chainHash: REGTEST, capacity: sat(1_000_000n), stock: sat(100_000n) } },
+  { name: 'waiting_withdraw', attempt: 1, instance: NO_INSTANCE, message: { type: 'waiting_withdraw' } },
+  { name: 'waiting_accepted', attempt: 2, instance: NO_INSTANCE, message: { type: 'waiting_accepted' } },
+  { name: 'waiting_over', attempt: 3, instance: NO_INSTANCE, message: { type: 'waiting_over', code: 5, reason } },
 ];

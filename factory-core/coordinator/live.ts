@@ -5,6 +5,7 @@ import { andThen, step } from '../protocol/effects.js';
 import { onChain, voidReason } from '../live/custody.js';
 import { exitFrom, plan, retire, sweeps } from '../live/plan.js';
 import { beginClose, onClosing } from './closing.js';
+import { onLeave } from './leaving.js';
 import { onMigrationBlock, onMigrating } from './migrating.js';
 import { onRotating } from './rotating.js';
 import { memberIndex, sendTo } from './ceremony.js';
@@ -60,10 +61,12 @@ const onFactory = (state: CoordinatorLive, event: Event, env: Env): Step<Coordin
       // A member that begins the creation anew is behind; it may leave by what it has stored.
       if (event.message.type === 'abort' && event.message.code === AbortCode.LostNonces && !state.closing) return step(state);
       if (event.message.type === 'migrating' || event.message.type === 'migrated' || event.message.type === 'key_handover') return onMigrating(state, event);
+      if (event.message.type === 'leave') return onLeave(state, event);
       return onClosing(state, event, env);
     }
     case 'rotation_begun':
     case 'rotation_ended':
+    case 'rotation_postponed':
       return onRotating(state, event);
     case 'migrate_requested':
     case 'owed_paid':

@@ -90,6 +90,7 @@ export const canMigrate = (state: CoordinatorLive, branch: Branch): boolean =>
   !state.live.close &&
   !state.live.exits[branch.member] &&
   sellingOf(state, branch.member).sale === undefined &&
+  state.leaving?.[branch.member]?.leaves !== true &&
   branch.heldKey === undefined;
 
 const onRequested = (state: CoordinatorLive, to: Migration['to'], members: readonly number[]): Step<CoordinatorLive> => {

@@ -1,34 +1,45 @@
 /** One factory on its way into the next, as a whole: begun by the operator or the schedule, ended by the close of the old one. */
 import type { InstanceId } from '../../blip/brands.js';
-import { fundingStatus } from '../live/custody.js';
+import { branchStatus, fundingStatus } from '../live/custody.js';
+import { phaseAt } from '../live/deadlines.js';
 import type { Branch } from '../live/state.js';
 import type { Event, Step } from '../protocol/effects.js';
 import { step } from '../protocol/effects.js';
+import { isLeaving } from './leaving.js';
 import { canMigrate } from './migrating.js';
 import type { CoordinatorLive, CoordinatorState } from './state.js';
 
-type RotationEvent = Extract<Event, { type: 'rotation_begun' | 'rotation_ended' }>;
+type RotationEvent = Extract<Event, { type: 'rotation_begun' | 'rotation_ended' | 'rotation_postponed' }>;
 
 export const onRotating = (state: CoordinatorLive, event: RotationEvent): Step<CoordinatorLive> => {
   const { rotation, ...rest } = state;
   switch (event.type) {
     case 'rotation_begun': {
       const attempts = (rotation?.attempts ?? 0) + 1;
-      return step({ ...rest, rotation: { to: event.to, attempts, since: state.live.chain.tip } });
+      const since = state.live.chain.tip;
+      return step({ ...rest, rotation: { to: event.to, attempts, since }, schedule: { tries: state.schedule?.tries ?? 0, last: since } });
     }
     case 'rotation_ended':
       if (rotation?.to !== event.to || rotation.failure !== undefined) return step(state);
-      return step({ ...rest, rotation: { ...rotation, failure: event.reason } }, [
+      return step({ ...tried(rest, event.reason), rotation: { ...rotation, failure: event.reason } }, [
         { kind: 'log', level: 'unusual', text: `rotation into ${event.to} has failed: ${event.reason}` },
       ]);
+    case 'rotation_postponed':
+      return step(tried(state, event.reason), [{ kind: 'log', level: 'unusual', text: `no rotation yet: ${event.reason}` }]);
   }
 };
+
+/** Each time in vain makes the next one wait longer. */
+const tried = (state: CoordinatorLive, problem: string): CoordinatorLive => ({
+  ...state,
+  schedule: { tries: (state.schedule?.tries ?? 0) + 1, last: state.live.chain.tip, problem },
+});
 
 /** Everything that is still there belongs to the coordinator: it may close alone. */
 export const isEmptied = (state: CoordinatorLive): boolean => state.live.branches.every((b) => b.heldKey !== undefined);
 
 /** Members of this factory that are in the other one, too, and have not been told to move there. */
-const movers = (old: CoordinatorLive, target: CoordinatorLive): readonly Branch[] =>
+export const movers = (old: CoordinatorLive, target: CoordinatorLive): readonly Branch[] =>
   old.live.branches.filter((b) => {
     const known = old.migrations?.[b.member];
     const isNew = !known || ((known.step === 'asked' || known.step === 'moving') && known.to !== target.request.instanceId);
@@ -52,11 +63,18 @@ export const nextForRotation = (old: CoordinatorLive, find: (id: InstanceId) => 
   return members.length > 0 ? { type: 'migrate_requested', to: rotation.to, members } : undefined;
 };
 
-const isActive = ({ live }: CoordinatorLive): boolean => {
+export const isActive = ({ live }: CoordinatorLive): boolean => {
   const funding = fundingStatus(live);
   return funding.kind === 'confirmed' && funding.depth >= live.spec.terms.minDepth;
 };
 
-/** Whether the old factory should be closed now: nobody is left in it. A close that has been signed is published by itself. */
-export const shouldClose = (state: CoordinatorLive): boolean =>
-  state.rotation !== undefined && fundingStatus(state.live).kind === 'confirmed' && isEmptied(state) && !state.closing && state.live.close?.signature === undefined;
+/**
+ * Whether the old factory should be closed now: nobody is left in it but those who leave, and are paid by the close. In time: while it is active,
+ * only after others have moved. A close that has been signed is published by itself.
+ */
+export const shouldClose = (state: CoordinatorLive): boolean => {
+  const { live } = state;
+  const over = phaseAt(live.spec, live.chain.tip) !== 'active' || live.branches.some((b) => b.heldKey !== undefined);
+  const settled = live.branches.every((b) => b.heldKey !== undefined || (isLeaving(state, b) && branchStatus(live, b).kind === 'virtual' && !live.exits[b.member]));
+  return over && settled && fundingStatus(live).kind === 'confirmed' && !state.closing && live.close?.signature === undefined;
+};

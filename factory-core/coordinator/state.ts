@@ -264,10 +264,14 @@ export interface CoordinatorLive extends Common {
   readonly closeFailure?: string;
   /** By member; absent where nothing was ever bought. */
   readonly selling?: Readonly<Record<number, Selling>>;
+  /** What the schedule has tried in vain, or begun: how often, when last, and what stood in the way. */
+  readonly schedule?: { readonly tries: number; readonly last: number; readonly problem?: string };
   /** The factory its members move to. */
   readonly rotation?: RotationTo;
   /** By member. */
   readonly migrations?: Readonly<Record<number, Migration>>;
+  /** Members that have asked to be left out of the next rotation, or have changed their minds: their latest decisions. */
+  readonly leaving?: Readonly<Record<number, { readonly attempt: number; readonly leaves: boolean }>>;
   /** How many times members were told to move. */
   readonly migrationAttempts?: number;
 }

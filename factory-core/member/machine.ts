@@ -10,6 +10,7 @@ import { fundingStatus, onChain } from '../live/custody.js';
 import { isPurchaseMessage } from '../live/purchasing.js';
 import { exitFrom, plan, retire } from '../live/plan.js';
 import { onClosing } from './closing.js';
+import { onLeaving } from './leaving.js';
 import { onMigrating, stayed } from './migrating.js';
 import { commonOf, createKey, joinMessage, LOST_NONCES, onSpec, refuse, reply } from './joining.js';
 import { memberLeaf, onAudited, onOpeningMessage, openingAnswer } from './opening.js';
@@ -178,8 +179,11 @@ const onFactory = (state: MemberLive, event: Event, env: MemberEnv): Step<Member
     case 'balance_settled':
     case 'owed_received':
       return onMigrating(state, event, env);
+    case 'leave_requested':
+      return onLeaving(state, event);
     case 'peer_connected':
       if (state.migration) return onMigrating(state, event, env);
+      if (state.leaving) return onLeaving(state, event);
       // The coordinator may have missed that we are ready.
       if (event.peer !== state.coordinator || chain.fundingHeight !== undefined) return step(state);
       return step(state, [{ kind: 'send', to: state.coordinator, attempt: state.attempt, message: { type: 'ready' } }]);
@@ -208,6 +212,7 @@ const onLiveMessage = (state: MemberLive, attempt: number, message: FactoryMessa
     return { ...next, effects: [{ kind: 'discard_channels', peers: [], fundingTxids: [leafTxid(state)] }, ...next.effects] };
   }
   const event = { type: 'message', from: state.coordinator, attempt, message } as const;
+  if (message.type === 'leave_noted') return onLeaving(state, event);
   if (message.type === 'migrate' || message.type === 'key_received') return onMigrating(state, event, env);
   return onClosing(state, event, env);
 };

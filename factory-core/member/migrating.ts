@@ -111,6 +111,7 @@ const onMigrate = (state: MemberLive, attempt: number, { toInstance: to }: Migra
       !live.exits[branch.member] &&
       !live.close &&
       !state.closing &&
+      state.leaving?.leaves !== true &&
       busyWith(state) === undefined &&
       to !== state.instanceId;
     return free ? begin(state, attempt, to) : step(state);

@@ -144,6 +144,17 @@ export type MemberMigration = { readonly attempt: number; readonly to: InstanceI
   | { readonly step: 'handed_over' }
 );
 
+/** What this member has decided about the next rotation, and told the coordinator. */
+export interface Leaving {
+  /** The decision's number. */
+  readonly attempt: number;
+  readonly leaves: boolean;
+  /** The coordinator has it on record. */
+  readonly noted: boolean;
+  /** It has not taken it: it was too late. */
+  readonly refused?: true;
+}
+
 export interface MemberLive extends Common {
   readonly phase: 'live';
   readonly member: number;
@@ -153,6 +164,7 @@ export interface MemberLive extends Common {
   readonly migration?: MemberMigration;
   /** The last invoice that the coordinator would not pay: the next one is another. */
   readonly unpaidInvoice?: PaymentHash;
+  readonly leaving?: Leaving;
 }
 
 export interface MemberAborted extends Common {

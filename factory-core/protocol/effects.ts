@@ -216,6 +216,8 @@ export type Event =
   /** A factory for this one's members is being created. */
   | { readonly type: 'rotation_begun'; readonly to: InstanceId }
   | { readonly type: 'rotation_ended'; readonly to: InstanceId; readonly reason: string }
+  /** One was due, and could not even be begun. */
+  | { readonly type: 'rotation_postponed'; readonly reason: string }
   /** Factory `to` is active: these members may move there. */
   | { readonly type: 'migrate_requested'; readonly to: InstanceId; readonly members: readonly number[] }
   | ChainEvent
@@ -226,6 +228,8 @@ export type Event =
   | { readonly type: 'sell_requested'; readonly member: number; readonly amount: Sat; readonly fee: Msat; readonly requestId?: string }
   /** `by`: the height by which the channel must be on chain, if something forces it (an HTLC). */
   | { readonly type: 'exit_requested'; readonly members: readonly number[]; readonly by?: number }
+  /** Whether the next rotation is to leave this member out. */
+  | { readonly type: 'leave_requested'; readonly leaves: boolean }
   | { readonly type: 'close_requested'; readonly feerate: number }
   /** Take back every subtree whose keys are here and whose output is on chain; the feerate in sat per 1,000 vB. */
   | { readonly type: 'turnover_requested'; readonly feerate: number }

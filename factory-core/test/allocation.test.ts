@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { msat, nodeId, sat } from '../../blip/brands.js';
-import { allocate, leastCapacity, type AllocationBounds, type Use } from '../allocation.js';
+import { allocate, leastCapacity, withWaiting, type Allocation, type AllocationBounds, type Use } from '../allocation.js';
 
 const NODE = nodeId('02'.padEnd(66, '1'));
 const BOUNDS: AllocationBounds = { minCapacity: sat(50_000n), maxCapacity: sat(5_000_000n), maxStock: sat(1_000_000n) };
@@ -42,5 +42,31 @@ describe('allocation from use', () => {
       // 1 % reserve on either side and room for the fee of a commitment.
       expect((now.capacity * 99n) / 100n - 15_000n).toBeGreaterThanOrEqual(balance / 1000n);
     }
+  });
+});
+
+describe('those who wait', () => {
+  const node = (n: number) => nodeId(`02${n.toString(16).padStart(64, '0')}`);
+  const waiter = (n: number, capacity: bigint, stock = 0n) => ({ nodeId: node(n), wish: 1, capacity: sat(capacity), stock: sat(stock), since: 1, seen: 1 });
+  const MEMBERS: readonly Allocation[] = [1, 2].map((n) => ({ nodeId: node(n), capacity: sat(1_000_000n), stock: sat(0n), why: 'as it was' }));
+  const USES = new Map([1, 2].map((n) => [node(n), { ...used({ balance: 900_000_000n }), nodeId: node(n) }]));
+  const added = (waiting: readonly ReturnType<typeof waiter>[], wallet: bigint, clients = 512) => {
+    const { allocations, left } = withWaiting(MEMBERS, USES, waiting, { wallet: sat(wallet), clients, treeFeerate: 2_000 });
+    return [allocations.map((a) => a.capacity), left] as const;
+  };
+
+  test('come in the order of the room as long as there is money, and the members before them all', () => {
+    const room = [waiter(3, 500_000n), waiter(4, 3_000_000n), waiter(5, 400_000n)];
+    expect(added(room, 10_000_000n)).toEqual([[1_000_000n, 1_000_000n, 500_000n, 3_000_000n, 400_000n], []]);
+    expect(added(room, 3_200_000n)).toEqual([[1_000_000n, 1_000_000n, 500_000n, 400_000n], [node(4)]]);
+    expect(added(room, 2_000_000n)).toEqual([[1_000_000n, 1_000_000n], [node(3), node(4), node(5)]]);
+    expect(added(room, 10_000_000n, 3)).toEqual([[1_000_000n, 1_000_000n, 500_000n], [node(4), node(5)]]);
+  });
+  test('a member that waits gets what it asks for, but not less than its balance needs', () => {
+    expect(added([waiter(1, 2_000_000n)], 10_000_000n)).toEqual([[2_000_000n, 1_000_000n], []]);
+    expect(added([waiter(1, 100_000n)], 10_000_000n)).toEqual([[leastCapacity(msat(900_000_000n)), 1_000_000n], []]);
+    expect(added([waiter(1, 9_000_000n)], 3_000_000n)).toEqual([[1_000_000n, 1_000_000n], [node(1)]]);
+    // Less is possible without any money.
+    expect(added([waiter(2, 950_000n)], 0n, 2)).toEqual([[1_000_000n, 950_000n], []]);
   });
 });

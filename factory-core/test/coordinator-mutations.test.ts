@@ -7,7 +7,7 @@ import { describe, expect, test } from '@jest/globals';
 import { MESSAGE_TYPES, messageSender } from '../../blip/protocol-codec.js';
 import { RESERVE } from './sim/moving.js';
 import { alterationsOf, assertComplete, endingOf, live, undisturbed, type Scenario } from './support/altered.js';
-import { calledOff, created, createdAndClosed, rotated, theClient, theCoordinator, worldWith } from './support/lives.js';
+import { calledOff, created, createdAndClosed, left, rotated, theClient, theCoordinator, worldWith } from './support/lives.js';
 
 const scenario = (name: string, drive: Scenario['drive']): Scenario => ({ name, drive, world: worldWith('client 1'), liar: theClient, victim: theCoordinator });
 const declined: Scenario['drive'] = (world) => {
@@ -20,12 +20,13 @@ const LIVES = [
   undisturbed(scenario('an invitation that is declined', declined), (type) => type === 'decline'),
   undisturbed(scenario('a creation that a client leaves', calledOff(theClient)), (type) => type === 'abort'),
   undisturbed(scenario('a rotation', rotated), (type) => ROTATION.has(type)),
+  undisturbed(scenario('a client that leaves', left), (type) => type === 'leave'),
 ];
 
-// Those of purchases are in purchase-mutations.test.ts.
+// Those of purchases are in purchase-mutations.test.ts, the waiting room's, of no factory, in waiting.test.ts.
 test('there is a life for every message a coordinator can get, and every field of it is altered', () => {
-  expect(LIVES.map((l) => l.ending)).toEqual(['closed', 'active', 'funding', 'active']);
-  assertComplete(LIVES, MESSAGE_TYPES.filter((type) => messageSender(type) !== 'coordinator' && !type.startsWith('purchase_')));
+  expect(LIVES.map((l) => l.ending)).toEqual(['closed', 'active', 'funding', 'active', 'active']);
+  assertComplete(LIVES, MESSAGE_TYPES.filter((type) => messageSender(type) !== 'coordinator' && !/^(purchase|waiting)_/.test(type)));
 });
 
 /** How the coordinator finds out. The liar says nothing of what it finds out itself. */
@@ -73,6 +74,13 @@ describe.each(LIVES)('$scenario.name', ({ scenario: played, originals }) => {
       expect(migration?.step).toMatch(stays[1]);
       expect(world.coordinator.live!.branches.map((b) => b.heldKey !== undefined)).toEqual([true, migration?.step === 'done', true]);
       expect(world.moving.account(liar.id).repaid).toBeLessThanOrEqual(RESERVE + 100n);
+      return;
+    }
+    if (field === 'leave.leaves') {
+      // It is as the coordinator has heard, and the member hears that.
+      expect(state?.phase === 'live' && state.leaving).toEqual({ 1: { attempt: 1, leaves: false } });
+      const own = world.memberState(liar);
+      expect(own?.phase === 'live' && own.leaving).toEqual({ attempt: 1, leaves: false, noted: true, refused: true });
       return;
     }
     const found = FOUND.find(([f]) => f.test(field));

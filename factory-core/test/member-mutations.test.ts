@@ -9,7 +9,7 @@ import type { FactoryMessageType } from '../../blip/messages.js';
 import { MESSAGE_TYPES, messageSender } from '../../blip/protocol-codec.js';
 import { branchStatus, liveState } from '../live/custody.js';
 import { alterationsOf, assertComplete, endingOf, live, undisturbed, type AlteredField, type Life, type Scenario } from './support/altered.js';
-import { calledOff, closeGivenUp, createdAndClosed, rotated, theClient, theCoordinator, worldWith } from './support/lives.js';
+import { calledOff, closeGivenUp, createdAndClosed, left, rotated, theClient, theCoordinator, worldWith } from './support/lives.js';
 
 const PARTIALS: ReadonlySet<string> = new Set(['partials', 'leaf_partial', 'close_partial']);
 
@@ -43,13 +43,14 @@ const HARMLESS: readonly Harmless[] = [
   { field: /^close_aggregate_nonce\.nonce$/, outcome: 'open', why: 'as for the tree; the exit, with the same balance, is still there' },
   { field: /^close_signature\.signature$/, outcome: 'same', why: 'ignored unless it verifies; the chain shows the close' },
   { field: /^migrate\.toInstance$/, outcome: 'stays', why: 'it waits for a factory of the coordinator’s that it has seen to be active' },
+  { field: /^leave_noted\.leaves$/, outcome: 'same', why: 'it knows that it is not left out, tells its operator, and has its way out' },
   { field: /^abort\./, outcome: 'same', why: 'an attempt is over whatever the reason; a factory on chain is never aborted by words' },
 ];
 
 /** Where the member names another field than the one altered: what does not fit any more, or what it is called on the wire. */
 const NAMED: readonly (readonly [field: RegExp, reason: RegExp])[] = [
   [/^invite\.(.*)$/, /^$1: /],
-  [/^spec\.memberIndex$/, /^spec\.roster\[2\]\.key: /],
+  [/^spec\.memberIndex$/, /^spec\.roster\[[02]\]\.key: /],
   [/^spec\.startHeight$/, /^spec\.expiryHeight: /],
   [/^spec\.roster\[[02]\]\.(capacity|stock)$/, /^spec\.fundingAmount: /],
   [/^spec\.roster$/, /^spec\.(roster\.length|roster\[1\]\.key|fundingAmount): /],
@@ -79,12 +80,13 @@ const LIVES = [
   undisturbed(scenario('a creation that is called off', calledOff(theCoordinator)), (type) => type === 'abort'),
   undisturbed(scenario('a close that is given up', closeGivenUp), (type) => type === 'abort'),
   undisturbed(scenario('a rotation', rotated), (type) => ROTATION.has(type)),
+  undisturbed(scenario('a client that leaves', left), (type) => type === 'leave_noted'),
 ];
 
-// Those of purchases are in purchase-mutations.test.ts.
+// Those of purchases are in purchase-mutations.test.ts, the waiting room's, of no factory, in waiting.test.ts.
 test('there is a life for every message a member can get, and every field of it is altered', () => {
-  expect(LIVES.map((l) => l.ending)).toEqual(['closed', 'aborted', 'active', 'active']);
-  assertComplete(LIVES, MESSAGE_TYPES.filter((type) => messageSender(type) !== 'member' && !type.startsWith('purchase_')));
+  expect(LIVES.map((l) => l.ending)).toEqual(['closed', 'aborted', 'active', 'active', 'active']);
+  assertComplete(LIVES, MESSAGE_TYPES.filter((type) => messageSender(type) !== 'member' && !/^(purchase|waiting)_/.test(type)));
 });
 
 const used = new Set<Harmless>();

@@ -11,7 +11,7 @@ import { activeFactory, factoryState, lspSees } from './factory-helpers.js';
 
 jest.setTimeout(240_000);
 
-const OPTIONS = { 'factory-min-depth': 1, 'factory-active-blocks': 20, 'factory-dying-blocks': 10, 'factory-settling-blocks': 20, 'factory-step-timeout': 5 };
+const OPTIONS = { 'factory-min-depth': 1, 'factory-active-blocks': 20, 'factory-dying-blocks': 10, 'factory-settling-blocks': 20, 'factory-auto-rotate': false, 'factory-step-timeout': 5 };
 
 interface Warning {
   readonly code: string;

@@ -7,6 +7,7 @@ import { requireSigning, type Context } from './context.js';
 import { ErrorCode, fail, invalid } from './errors.js';
 import { findLive } from './find.js';
 import { factoryIdParam, feerateParam } from './params.js';
+import { awayFrom } from '../engine/watchdog.js';
 import { untilChange } from './until.js';
 import { method, param } from '../runtime/plugin.js';
 import type { CommandContext } from '../runtime/definition.js';
@@ -39,7 +40,7 @@ const closable = async (ctx: Context, id: InstanceId): Promise<CoordinatorLive> 
   if (gone.length > 0) return wrong(`${gone.map((b) => b.peer).join(', ')} has left or is leaving; the others leave with factory-exit`);
   if (stateName(state) === 'funding') return wrong('the funding transaction is not deep enough yet');
   const connected = new Set((await ctx.lightning.peers()).filter((p) => p.connected).map((p) => p.id));
-  const away = live.branches.filter((b) => !connected.has(b.peer)).map((b) => b.peer);
+  const away = awayFrom(state, connected);
   if (away.length > 0) fail(ErrorCode.PeerNotConnected, `factory-close: not connected: ${away.join(', ')}`, { factory_id: id, missing: away });
   return state;
 };

@@ -8,6 +8,8 @@ import type { Context } from './context.js';
 import { ErrorCode, fail } from './errors.js';
 import { factoryCreate } from './create.js';
 import { factoryExit } from './exit.js';
+import { factoryJoin } from './join.js';
+import { factoryLeave } from './leave.js';
 import { factorySell } from './sell.js';
 import { factoryRotate } from './rotate.js';
 import { factoryList, factoryStatus } from './status.js';
@@ -40,6 +42,8 @@ const all = (context: () => Context): Readonly<Record<string, Method>> => ({
   'factory-buy': factoryBuy(context),
   'factory-sell': factorySell(context),
   'factory-rotate': factoryRotate(context),
+  'factory-join': factoryJoin(context),
+  'factory-leave': factoryLeave(context),
   'factory-plan': factoryPlan(context),
   'factory-tree': factoryTree(context),
   'factory-verify': factoryVerify(context),

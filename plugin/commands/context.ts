@@ -9,9 +9,12 @@ import type { Broadcaster } from '../engine/broadcaster.js';
 import type { BumpLedger } from '../engine/bump-ledger.js';
 import type { Budget, Bumper } from '../engine/bumper.js';
 import type { Engine } from '../engine/engine.js';
+import type { Events } from '../engine/events.js';
 import type { Inbox } from '../engine/inbox.js';
 import type { Random } from '../engine/joining.js';
 import type { Peers } from '../engine/peers.js';
+import type { Scheduler } from '../engine/scheduler.js';
+import type { WaitingDesk } from '../engine/waiting-desk.js';
 import type { Lightning } from '../lightning/lightning.js';
 import type { Store } from '../store/store.js';
 import { ErrorCode, fail } from './errors.js';
@@ -19,12 +22,16 @@ import { ErrorCode, fail } from './errors.js';
 /** The operator's settings, from the options. */
 export interface Settings {
   readonly accept: Accept;
+  /** Who may wait for the next factory. */
+  readonly waiting: Accept;
   readonly mainnetAllowed: boolean;
   /** Defaults of a new factory. */
   readonly terms: Omit<Terms, 'chainHash'>;
   readonly stepTimeout: number;
   /** Whether a factory that settles is closed without being asked. */
   readonly autoClose: boolean;
+  /** Whether one that is dying is rotated without being asked. */
+  readonly autoRotate: boolean;
   /** Of channels out of the stock. */
   readonly pricing: Pricing;
   /** What this node pays for one that it is offered. */
@@ -41,6 +48,9 @@ export interface Context {
   readonly store: Store;
   readonly peers: Peers;
   readonly inbox: Inbox;
+  readonly waiting: WaitingDesk;
+  readonly events: Events;
+  readonly scheduler: Scheduler;
   readonly broadcaster: Broadcaster;
   readonly bumper: Bumper;
   readonly ledger: BumpLedger;

@@ -6,13 +6,14 @@ import type { ClientRequest } from '../../factory-core/coordinator/state.js';
 import type { FactoryPlan, Terms } from '../../factory-core/model.js';
 import { checkShape, MAX_CLIENTS, MIN_CLIENTS, planShape } from '../../factory-core/shape.js';
 import type { Bounds } from '../../factory-core/validate.js';
+import type { WaitingRoom } from '../../factory-core/waiting.js';
 import { LightningError, type Peer } from '../lightning/lightning.js';
 import type { JsonObject } from '../runtime/json.js';
 import { networkForbidden, requireSigning, type Context } from './context.js';
 import { ErrorCode, fail, invalid } from './errors.js';
 
 export interface CreateParams {
-  readonly clients: readonly (NodeId | { readonly node_id: NodeId; readonly capacity: Sat | undefined; readonly stock: Sat | undefined })[];
+  readonly clients: readonly (NodeId | typeof WAITING | { readonly node_id: NodeId; readonly capacity: Sat | undefined; readonly stock: Sat | undefined })[];
   readonly capacity: Sat;
   readonly stock: Sat | undefined;
   readonly request_id: string | undefined;
@@ -23,6 +24,9 @@ export interface CreateParams {
   readonly shape: readonly number[] | undefined;
   readonly dry_run: boolean;
 }
+
+/** Stands for everybody in the waiting room who is connected, with what each has asked for. */
+export const WAITING = 'waiting';
 
 /** A creation that may begin. */
 export interface Checked {
@@ -36,17 +40,24 @@ export interface Checked {
 /** How long a client that has just connected has to name its protocols. */
 const PROTOCOLS_MS = 5_000;
 
+/** Of those who wait, those who are connected. */
+export const present = (ctx: Pick<Context, 'waiting' | 'peers'>): WaitingRoom => ctx.waiting.waiting().filter((w) => ctx.peers.speaksOurs(w.nodeId));
+
 /** Checks that need no other node and no wallet. */
 export const checkParams = (ctx: Context, p: CreateParams): Checked => {
   if (networkForbidden(ctx)) {
     fail(ErrorCode.NetworkNotAllowed, 'this is the main network: set the option factory-mainnet=true to create factories on it');
   }
   requireSigning(ctx);
-  const clients = p.clients.map((c) =>
-    typeof c === 'string'
-      ? { nodeId: c, capacity: p.capacity, stock: p.stock ?? sat(0n) }
-      : { nodeId: c.node_id, capacity: c.capacity ?? p.capacity, stock: c.stock ?? p.stock ?? sat(0n) },
+  const named = p.clients.flatMap((c): readonly ClientRequest[] =>
+    c === WAITING
+      ? []
+      : typeof c === 'string'
+        ? [{ nodeId: c, capacity: p.capacity, stock: p.stock ?? sat(0n) }]
+        : [{ nodeId: c.node_id, capacity: c.capacity ?? p.capacity, stock: c.stock ?? p.stock ?? sat(0n) }],
   );
+  const waiting = p.clients.includes(WAITING) ? present(ctx).filter((w) => !named.some((c) => c.nodeId === w.nodeId)) : [];
+  const clients = [...named, ...waiting.map(({ nodeId, capacity, stock }) => ({ nodeId, capacity, stock }))];
   if (clients.length < MIN_CLIENTS || clients.length > MAX_CLIENTS) {
     invalid('clients', `a factory has from ${MIN_CLIENTS} to ${MAX_CLIENTS} clients, not ${clients.length}`);
   }
@@ -94,20 +105,21 @@ const termsOf = ({ settings, policy, self }: Context, p: CreateParams): Terms =>
 /** Everyone is known, connected, and speaks bLIP-56 and our protocol. */
 export const checkPeers = async (ctx: Context, clients: readonly ClientRequest[]): Promise<void> => {
   const peers = new Map((await ctx.lightning.peers()).map((peer) => [peer.id, peer]));
-  await Promise.all(clients.map((c, i) => checkPeer(ctx, peers.get(c.nodeId), c.nodeId, i)));
+  await Promise.all(clients.map((c, i) => checkPeer(ctx, peers.get(c.nodeId), c.nodeId, `clients[${i}]`)));
 };
 
-const checkPeer = async (ctx: Context, peer: Peer | undefined, id: NodeId, index: number): Promise<void> => {
-  const data = { field: `clients[${index}]`, node_id: id };
-  if (!peer) return fail(ErrorCode.UnknownPeer, `clients[${index}]: ${id} is not a peer of this node; connect to it first`, data);
-  if (!peer.connected) return fail(ErrorCode.PeerNotConnected, `clients[${index}]: ${id} is not connected`, data);
+/** @param field that names it */
+export const checkPeer = async (ctx: Context, peer: Peer | undefined, id: NodeId, field: string): Promise<void> => {
+  const data = { field, node_id: id };
+  if (!peer) return fail(ErrorCode.UnknownPeer, `${field}: ${id} is not a peer of this node; connect to it first`, data);
+  if (!peer.connected) return fail(ErrorCode.PeerNotConnected, `${field}: ${id} is not connected`, data);
   if (!peer.supportsFactories) {
-    return fail(ErrorCode.PeerUnsupported, `clients[${index}]: ${id} does not support channel factories (feature bit 270/271)`, data);
+    return fail(ErrorCode.PeerUnsupported, `${field}: ${id} does not support channel factories (feature bit 270/271)`, data);
   }
   if (!(await ctx.peers.waitForOurs(id, PROTOCOLS_MS))) {
     // It may have gone while we waited for it to speak.
-    if ((await ctx.lightning.peer(id))?.connected !== true) return fail(ErrorCode.PeerNotConnected, `clients[${index}]: ${id} is not connected`, data);
-    return fail(ErrorCode.PeerUnsupported, `clients[${index}]: ${id} does not run cln-factory (its supported_factory_protocols)`, data);
+    if ((await ctx.lightning.peer(id))?.connected !== true) return fail(ErrorCode.PeerNotConnected, `${field}: ${id} is not connected`, data);
+    return fail(ErrorCode.PeerUnsupported, `${field}: ${id} does not run cln-factory (its supported_factory_protocols)`, data);
   }
   return undefined;
 };

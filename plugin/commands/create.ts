@@ -12,7 +12,7 @@ import type { CommandContext } from '../runtime/definition.js';
 import type { JsonObject } from '../runtime/json.js';
 import { method, param } from '../runtime/plugin.js';
 import type { Context } from './context.js';
-import { checkParams, checkPeers, checkWallet, previewPlan, warningsFor, type Checked, type CreateParams, type Wallet } from './create-checks.js';
+import { checkParams, checkPeers, checkWallet, previewPlan, WAITING, warningsFor, type Checked, type CreateParams, type Wallet } from './create-checks.js';
 import { ErrorCode, fail } from './errors.js';
 import { inTurn } from './in-turn.js';
 import { feerateParam, nodeIdParam, satAmount, shapeParam } from './params.js';
@@ -21,16 +21,16 @@ import { untilChange } from './until.js';
 import { channelsOf, stateName } from './views.js';
 
 const client = param.either(
-  nodeIdParam,
+  param.either(nodeIdParam, param.oneOf(WAITING), 'a node id, or “waiting”'),
   param.object({ node_id: nodeIdParam, capacity: param.optional(satAmount), stock: param.optional(satAmount) }),
-  'a node id, or {node_id, capacity, stock}',
+  'a node id, {node_id, capacity, stock}, or “waiting”',
 );
 
 export const factoryCreate = (context: () => Context) =>
   method({
     description: 'Create a channel factory with these clients',
     longDescription:
-      'Invites {clients} (node ids, or {node_id, capacity, stock}), signs the transaction tree with them, opens a channel of ' +
+      'Invites {clients} (node ids, {node_id, capacity, stock}, or “waiting” for all who wait and are connected), signs the transaction tree with them, opens a channel of ' +
       '{capacity} to each and publishes one funding transaction for all. {stock} is kept per client to be sold as inbound liquidity ' +
       'later. With {dry_run} nothing is done: the answer says what would be.',
     category: 'factory',

@@ -31,6 +31,8 @@ export const ErrorCode = {
   Unavailable: 3008,
   /** Nothing came of a purchase; `data.reason` says why. */
   PurchaseFailed: 3009,
+  /** The LSP has not taken a wish; `data.reason` says why. */
+  NotTaken: 3010,
 } as const;
 
 export const fail = (code: number, message: string, data?: JsonObject): never => {

@@ -4,7 +4,8 @@ import { costOf, turnoverAhead } from '../../factory-core/live/turnover-cost.js'
 import type { JsonObject } from '../runtime/json.js';
 import type { Context } from './context.js';
 import { allowedCreation } from './create.js';
-import { createParams, proposal, proposalView, type RotateParams } from './rotate.js';
+import { createParams, type RotateParams } from './rotate.js';
+import { proposal, proposalView } from './rotation-proposal.js';
 
 export interface PlanRotationParams {
   readonly factory_id: InstanceId;
@@ -28,11 +29,12 @@ export const planRotation = async (ctx: Context, { factory_id: id, feerate, shap
   const vbytes = fundingVbytes + end.vbytes;
   const cost = (wallet.fee + end.fee) * 1000n;
   const count = proposed.allocations.length;
-  const { clients, away } = proposalView(proposed);
+  const { clients, away, ...rest } = proposalView(proposed);
   return {
     rotate: id,
     clients,
     away,
+    ...rest,
     per_client: { vbytes: Math.ceil(vbytes / count), cost_msat: msat((cost + BigInt(count) - 1n) / BigInt(count)) },
     shape: plan.fanouts.join('x'),
     tree_feerate_perkb: plan.terms.treeFeerate,

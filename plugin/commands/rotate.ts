@@ -1,30 +1,25 @@
 /** `factory-rotate`: the next factory, and everybody's way there (architecture 8). */
-import { sat, type InstanceId, type NodeId, type Sat } from '../../blip/brands.js';
-import { allocate, type Allocation, type Use } from '../../factory-core/allocation.js';
-import type { CoordinatorLive } from '../../factory-core/coordinator/state.js';
-import { canMigrate } from '../../factory-core/coordinator/migrating.js';
-import { channelsOf, lastStock } from '../../factory-core/live/paths.js';
-import type { Branch } from '../../factory-core/live/state.js';
+import { sat, type InstanceId } from '../../blip/brands.js';
 import { MIN_CLIENTS } from '../../factory-core/shape.js';
-import type { Channel } from '../lightning/lightning.js';
+import type { Begun } from '../engine/scheduler.js';
+import { CommandError, PLUGIN_TERMINATED } from '../runtime/command-error.js';
 import type { CommandContext } from '../runtime/definition.js';
 import type { JsonObject } from '../runtime/json.js';
 import { method, param } from '../runtime/plugin.js';
 import type { Context } from './context.js';
 import { createFactory, requested } from './create.js';
 import type { CreateParams } from './create-checks.js';
-import { ErrorCode, fail, invalid } from './errors.js';
-import { findLive } from './find.js';
+import { ErrorCode } from './errors.js';
 import { factoryIdParam, feerateParam, nodeIdParam, satAmount, shapeParam } from './params.js';
 import { requestKey } from './requests.js';
-import { stateName } from './views.js';
+import { proposal, proposalView, type Override, type Proposal } from './rotation-proposal.js';
 
 /** What the operator wants for one client instead of what is proposed. */
 export const override = param.object({ node_id: nodeIdParam, capacity: param.optional(satAmount), stock: param.optional(satAmount) });
 
 export interface RotateParams {
   readonly factory_id: InstanceId;
-  readonly clients: readonly { readonly node_id: NodeId; readonly capacity: Sat | undefined; readonly stock: Sat | undefined }[] | undefined;
+  readonly clients: readonly Override[] | undefined;
   readonly request_id: string | undefined;
   readonly min_clients: number | undefined;
   readonly feerate: number | undefined;
@@ -78,6 +73,19 @@ export const rotate = async (ctx: Context, p: RotateParams, command: CommandCont
   return { factory_id: p.factory_id, to: created, ...(proposed ? proposalView(proposed) : {}) };
 };
 
+/** As the schedule asks for it: what is proposed, with nobody on the command line. */
+export const rotateByItself = async (ctx: Context, id: InstanceId, signal: AbortSignal): Promise<Begun> => {
+  const nothing = { clients: undefined, request_id: undefined, min_clients: undefined, feerate: undefined, active_blocks: undefined, dying_blocks: undefined, shape: undefined };
+  try {
+    await rotate(ctx, { factory_id: id, ...nothing, dry_run: false }, { id: 'schedule', check: false, signal, progress: () => undefined, message: () => undefined });
+    return { kind: 'begun' };
+  } catch (error) {
+    if (!(error instanceof CommandError)) throw error;
+    const busy = error.code === ErrorCode.Busy || error.code === PLUGIN_TERMINATED;
+    return { kind: busy ? 'busy' : 'failed', reason: error.message };
+  }
+};
+
 export const createParams = (p: RotateParams, { allocations }: Proposal): CreateParams => {
   const clients = allocations.map(({ nodeId, capacity, stock }) => ({ node_id: nodeId, capacity, stock }));
   return {
@@ -94,88 +102,3 @@ export const createParams = (p: RotateParams, { allocations }: Proposal): Create
     dry_run: p.dry_run,
   };
 };
-
-export interface Proposal {
-  /** Of the old factory. */
-  readonly state: CoordinatorLive;
-  readonly allocations: readonly Allocation[];
-  readonly uses: ReadonlyMap<NodeId, Use>;
-  /** Members that would be in it if they were connected. */
-  readonly away: readonly NodeId[];
-}
-
-/** Who would be in the next factory, and with what. */
-export const proposal = async (ctx: Context, id: InstanceId, overrides: RotateParams['clients']): Promise<Proposal> => {
-  const state = rotatable(ctx, id);
-  const staying = state.live.branches.filter((b) => mayStillMove(ctx, state, b));
-  const [channels, peers] = await Promise.all([ctx.lightning.channels(), ctx.lightning.peers()]);
-  const connected = new Set(peers.filter((p) => p.connected && ctx.peers.speaksOurs(p.id)).map((p) => p.id));
-  const present = staying.filter((b) => connected.has(b.peer));
-  const uses = new Map(present.map((b) => [b.peer, useOf(state, b, channels)]));
-  const asked = new Map((overrides ?? []).map((o) => [o.node_id, o]));
-  const members = [...uses.values()].map((use) => overridden(allocate(use, ctx.settings.allocation), asked.get(use.nodeId)));
-  const known = new Set(state.members.map((m) => m.nodeId));
-  const added = (overrides ?? []).filter((o) => !known.has(o.node_id)).map((o): Allocation => {
-    if (o.capacity === undefined) return invalid('clients', `${o.node_id} is not in factory ${id}: its capacity has to be given`);
-    return { nodeId: o.node_id, capacity: o.capacity, stock: o.stock ?? sat(0n), why: 'new' };
-  });
-  const allocations = [...members, ...added];
-  const away = staying.filter((b) => !connected.has(b.peer)).map((b) => b.peer);
-  if (members.length === 0 || allocations.length < MIN_CLIENTS) {
-    const why = staying.length === 0 ? 'everybody has moved, is moving, or has left' : `a factory has at least ${MIN_CLIENTS} clients, ${allocations.length} could be in it now`;
-    fail(ErrorCode.WrongState, `factory-rotate: ${why}`, { factory_id: id, away });
-  }
-  return { state, allocations, uses, away };
-};
-
-const rotatable = (ctx: Context, id: InstanceId): CoordinatorLive => {
-  const { state } = findLive(ctx, id, 'factory-rotate');
-  const name = stateName(state);
-  if (state.role !== 'coordinator') return fail(ErrorCode.WrongState, 'factory-rotate: only the coordinator rotates a factory', { factory_id: id, state: name });
-  if (name !== 'active' && name !== 'dying' && name !== 'settling') {
-    return fail(ErrorCode.WrongState, `factory-rotate: factory ${id} is ${name}`, { factory_id: id, state: name });
-  }
-  return state;
-};
-
-/** Neither gone nor on its way into a factory that is there, or may still come to be. */
-const mayStillMove = (ctx: Context, state: CoordinatorLive, branch: Branch): boolean => {
-  const migration = state.migrations?.[branch.member];
-  if (!canMigrate(state, branch) || (migration && migration.step !== 'asked' && migration.step !== 'moving')) return false;
-  const next = state.rotation && ctx.engine.get(state.rotation.to)?.state;
-  if (next?.role !== 'coordinator' || next.phase === 'aborted') return true;
-  const inNext = next.phase === 'inviting' ? next.invitees : next.members;
-  return !inNext.some((m) => m.nodeId === branch.peer);
-};
-
-const useOf = (state: CoordinatorLive, branch: Branch, channels: readonly Channel[]): Use => {
-  const own = channelsOf(state.live, branch);
-  const now = own.flatMap((c) => channels.find((known) => known.channelId === c.channelId) ?? []);
-  return {
-    nodeId: branch.peer,
-    capacity: sat(own.reduce((sum, c) => sum + c.capacity, 0n)),
-    balance: now.reduce((sum, c) => (sum + c.total - c.toUs) as typeof sum, 0n as Use['balance']),
-    received: now.reduce((sum, c) => (sum + c.sentInAll) as typeof sum, 0n as Use['received']),
-    stock: state.live.spec.roster[branch.member]?.stock ?? sat(0n),
-    unsold: lastStock(state.live, branch)?.amount ?? sat(0n),
-  };
-};
-
-const overridden = (proposed: Allocation, by: { readonly capacity: Sat | undefined; readonly stock: Sat | undefined } | undefined): Allocation =>
-  by ? { ...proposed, capacity: by.capacity ?? proposed.capacity, stock: by.stock ?? proposed.stock, why: 'as the operator wants it' } : proposed;
-
-export const proposalView = ({ allocations, uses, away }: Proposal) => ({
-  clients: allocations.map(({ nodeId, capacity, stock, why }) => {
-    const use = uses.get(nodeId);
-    return {
-      node_id: nodeId,
-      capacity_msat: capacity * 1000n,
-      stock_msat: stock * 1000n,
-      why,
-      // Capital of this node's that the factory keeps: all but what is the client's.
-      locked_msat: (capacity + stock) * 1000n - (use?.balance ?? 0n),
-      ...(use ? { before: { capacity_msat: use.capacity * 1000n, balance_msat: use.balance, stock_msat: use.unsold * 1000n } } : {}),
-    };
-  }),
-  away: [...away],
-});

@@ -2,7 +2,9 @@
 import { method, param } from '../runtime/plugin.js';
 import type { JsonObject } from '../runtime/json.js';
 import type { Context } from './context.js';
+import type { Waiting } from '../../factory-core/waiting.js';
 import { findFactory } from './find.js';
+import { wishView } from './join.js';
 import { factoryIdParam } from './params.js';
 import { listEntry, statusView, type Surroundings } from './views.js';
 
@@ -34,7 +36,15 @@ export const factoryStatus = (context: () => Context) =>
 
 const surroundings = async (ctx: Context): Promise<Surroundings> => {
   const [channels, peers, feerates] = await Promise.all([ctx.lightning.channels(), ctx.lightning.peers(), ctx.lightning.feerates()]);
-  return { channels, peers, feerates, publishing: (id) => ctx.broadcaster.statusOf(id), childFee: (txid) => ctx.ledger.spentOn(txid) };
+  return {
+    channels,
+    peers,
+    feerates,
+    publishing: (id) => ctx.broadcaster.statusOf(id),
+    childFee: (txid) => ctx.ledger.spentOn(txid),
+    schedule: (state) => ctx.scheduler.decide(state),
+    autoRotate: ctx.settings.autoRotate,
+  };
 };
 
 const nodeView = async (ctx: Context): Promise<JsonObject> => {
@@ -48,10 +58,20 @@ const nodeView = async (ctx: Context): Promise<JsonObject> => {
     unanswered_messages: unanswered,
     refused_beginnings: refused,
     noisy_peers: noisy.map((n) => ({ node_id: n.peer, received: n.received, ignored: n.ignored, dropped: n.dropped })),
+    waiting_room: ctx.waiting.waiting().map((w) => waitingView(w, ctx.peers.speaksOurs(w.nodeId))),
+    wishes: ctx.waiting.wishes().map(wishView),
     fees: await feesView(ctx),
     ...(problem === undefined ? {} : { problem }),
   };
 };
+
+const waitingView = ({ nodeId, capacity, stock, since }: Waiting, connected: boolean): JsonObject => ({
+  node_id: nodeId,
+  connected,
+  capacity_msat: capacity * 1000n,
+  stock_msat: stock * 1000n,
+  since,
+});
 
 /** Asked now, so that an operator sees it before it matters. */
 const feesView = async ({ bumper, ledger, engine, settings: { budget } }: Context): Promise<JsonObject> => {

@@ -29,3 +29,22 @@ export const untilChange = <T>(engine: Engine, signal: AbortSignal, look: (chang
     });
     signal.addEventListener('abort', stopped);
   });
+
+/**
+ * The same for so many seconds at most.
+ * @returns undefined when it took longer
+ */
+export const within = async <T>(engine: Engine, signal: AbortSignal, seconds: number, look: () => T | undefined): Promise<T | undefined> => {
+  const ended = new AbortController();
+  const timer = setTimeout(() => {
+    ended.abort();
+  }, seconds * 1_000);
+  try {
+    return look() ?? (await untilChange(engine, AbortSignal.any([signal, ended.signal]), look));
+  } catch (error) {
+    if (ended.signal.aborted && !signal.aborted) return undefined;
+    throw error;
+  } finally {
+    clearTimeout(timer);
+  }
+};

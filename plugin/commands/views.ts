@@ -3,6 +3,8 @@ import type { InstanceId, Msat, NodeId, Sat, Txid } from '../../blip/brands.js';
 import { branchStatus, channelStatus, depthOf, fundingStatus, isHandedOver, liveState, voidReason, type BranchStatus } from '../../factory-core/live/custody.js';
 import { channelsOf as channelsOfBranch, exitPath, lastStock, outpointKey, purchasePath } from '../../factory-core/live/paths.js';
 import type { Branch, Live } from '../../factory-core/live/state.js';
+import type { Decision } from '../../factory-core/coordinator/schedule.js';
+import type { CoordinatorLive } from '../../factory-core/coordinator/state.js';
 import { calendarOf } from '../../factory-core/live/deadlines.js';
 import type { Warning } from '../../factory-core/live/warnings.js';
 import { exitCost, factoryEarlyWarningTime } from '../../factory-core/exit-plan.js';
@@ -66,6 +68,10 @@ export interface Surroundings {
   readonly channels: readonly Channel[];
   readonly peers: readonly Peer[];
   readonly feerates: Feerates;
+  /** What the schedule makes of a factory of this node. */
+  readonly schedule: (state: CoordinatorLive) => Decision;
+  /** Whether it acts upon it (option `factory-auto-rotate`). */
+  readonly autoRotate: boolean;
   /** Transactions of a factory that are being published. */
   readonly publishing: (id: InstanceId) => readonly Published[];
   /** What children have paid for a transaction of ours. */
@@ -153,8 +159,9 @@ const liveView = (state: LiveState, around: Surroundings, publishing: readonly P
       ...(funding.kind === 'spent' ? { spent_by: funding.by, spending_txid: funding.txid } : {}),
     },
     shape: spec.fanouts.join('x'),
-    members: live.branches.map((branch) => ({ ...memberView(live, branch, around), ...migrationView(state, branch) })),
+    members: live.branches.map((branch) => ({ ...memberView(live, branch, around), ...migrationView(state, branch), ...leavingView(state, branch) })),
     ...rotationView(state),
+    ...scheduleView(state, around),
     ...turnoverView(state, around.feerates.normal, around.childFee),
     exit: exitView(live, around.feerates),
     warnings: warningsFor(state, new Set(around.peers.filter((p) => p.connected).map((p) => p.id))).map(warningView),
@@ -181,6 +188,13 @@ const rotationView = (state: LiveState): JsonObject => {
   };
 };
 
+/** What comes next, and why it has not come yet. */
+const scheduleView = (state: LiveState, { schedule, autoRotate }: Surroundings): JsonObject => {
+  if (state.role === 'member') return {};
+  const { step, why, until } = schedule(state);
+  return { schedule: { step, why, auto: autoRotate, tries: state.schedule?.tries ?? 0, ...(until === undefined ? {} : { until }) } };
+};
+
 /** How far one member is on its way. */
 const migrationView = (state: LiveState, branch: Branch): JsonObject => {
   const migration = state.role === 'member' ? state.migration : state.migrations?.[branch.member];
@@ -193,6 +207,12 @@ const migrationView = (state: LiveState, branch: Branch): JsonObject => {
       ...('problem' in migration ? { problem: migration.problem } : {}),
     },
   };
+};
+
+/** Whether it is to be paid by the close, in the place of going on. */
+const leavingView = (state: LiveState, branch: Branch): JsonObject => {
+  if (state.role === 'coordinator') return state.leaving?.[branch.member]?.leaves === true ? { leaving: { noted: true } } : {};
+  return state.leaving?.leaves === true ? { leaving: { noted: state.leaving.noted } } : {};
 };
 
 const fundingProblem = (live: Live): JsonObject => {

@@ -6,6 +6,8 @@ import { validateTerms, type TermsPolicy } from '../../factory-core/validate.js'
 
 export type Accept = { readonly kind: 'none' } | { readonly kind: 'any' } | { readonly kind: 'nodes'; readonly nodes: ReadonlySet<NodeId> };
 
+export const isNamed = (accept: Accept, node: NodeId): boolean => accept.kind === 'any' || (accept.kind === 'nodes' && accept.nodes.has(node));
+
 export interface Refusal {
   readonly code: number;
   readonly reason: string;
@@ -26,7 +28,7 @@ export interface InviteContext {
 /** Why not; undefined: yes. */
 export const refusal = (from: NodeId, invite: Invite, context: InviteContext): Refusal | undefined => {
   const { accept, policy, forbiddenNetwork, pending } = context;
-  if (accept.kind === 'none' || (accept.kind === 'nodes' && !accept.nodes.has(from))) {
+  if (!isNamed(accept, from)) {
     return { code: AbortCode.NotAccepted, reason: 'this node does not take invitations from you (its option factory-accept)' };
   }
   if (forbiddenNetwork) return { code: AbortCode.NotAccepted, reason: 'this node’s operator has not allowed factories on the main network' };

@@ -5,8 +5,8 @@ import type { Engine } from './engine.js';
 import type { FactoryState } from './factory.js';
 
 /**
- * `known`: named by the operator (`factory-accept`, or as a client), or it runs a factory we live in. `guest`: its invitation has been
- * taken, and the factory is not there yet; an invitation alone makes no acquaintance.
+ * `known`: named by the operator (`factory-accept`, `factory-waiting`, or in a command), or it runs a factory we live in. `guest`: its invitation
+ * has been taken, and the factory is not there yet, or it waits for one of ours; an invitation alone makes no acquaintance.
  */
 export type Standing = 'known' | 'guest' | 'stranger';
 
@@ -15,9 +15,11 @@ export class Acquaintances {
   /** How many factories there were: those of the store come without a change. */
   private factories = 0;
 
+  /** @param named by the operator: whose invitations are taken, who may wait @param also whom this node knows besides its factories */
   constructor(
     private readonly engine: Pick<Engine, 'all' | 'onChange'>,
-    private readonly accept: Accept,
+    private readonly named: readonly Accept[],
+    private readonly also: (peer: NodeId) => Standing = () => 'stranger',
   ) {
     engine.onChange(({ before, after }) => {
       if (before?.phase !== after.phase) this.parties = undefined;
@@ -25,12 +27,12 @@ export class Acquaintances {
   }
 
   standing(peer: NodeId): Standing {
-    if (this.accept.kind === 'nodes' && this.accept.nodes.has(peer)) return 'known';
+    if (this.named.some((accept) => accept.kind === 'nodes' && accept.nodes.has(peer))) return 'known';
     const all = this.engine.all();
     if (all.length !== this.factories) this.parties = undefined;
     this.factories = all.length;
     this.parties ??= partiesOf(all.map(({ state }) => state));
-    return this.parties.get(peer) ?? 'stranger';
+    return this.parties.get(peer) ?? this.also(peer);
   }
 }
 

@@ -4,6 +4,7 @@
  */
 import type { InstanceId, NodeId } from '../../blip/brands.js';
 import { isCancellable, isDurable, type DurableEffect, type Effect, type Event, type VolatileEffect } from '../../factory-core/protocol/effects.js';
+import type { CoordinatorState } from '../../factory-core/coordinator/state.js';
 import type { Signer } from '../../factory-core/musig/index.js';
 import type { Log } from '../runtime/definition.js';
 import { StoreError } from '../store/errors.js';
@@ -215,4 +216,10 @@ const newTransactions = (instanceId: InstanceId, before: FactoryState | undefine
     ...(was.close?.signature === live.close?.signature ? [] : storedClose(instanceId, live)),
     ...(was.turnovers === live.turnovers ? [] : storedTurnovers(instanceId, was, live)),
   ];
+};
+
+/** A factory that this node coordinates. */
+export const coordinatorOf = (engine: Pick<Engine, 'get'>, id: InstanceId): CoordinatorState | undefined => {
+  const state = engine.get(id)?.state;
+  return state?.role === 'coordinator' ? state : undefined;
 };

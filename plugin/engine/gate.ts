@@ -18,7 +18,7 @@ interface Rates {
   readonly answers: Rate;
   /** `supported_factory_protocols` of a party of ours: each makes us say again what is outstanding. */
   readonly announcements: Rate;
-  /** Factories, closes and purchases begun: each is written, and some take an address of the wallet. */
+  /** Factories, closes, purchases and wishes begun: each is written, and some take an address of the wallet. */
   readonly beginnings: Rate;
 }
 
@@ -75,7 +75,7 @@ export interface PeerCounts {
 export interface GateCounts extends PeerCounts {
   /** Answers we owed to nobody and did not give. */
   readonly unanswered: number;
-  /** Invitations, and requests to close or to buy, that came too often. */
+  /** Invitations, and requests to close, to buy or to wait, that came too often. */
   readonly refused: number;
   /** Peers we keep an account of. */
   readonly accounts: number;

@@ -5,6 +5,7 @@ import { DecodeError } from '../../blip/errors.js';
 import type { FactoryEnvelope, FactoryMessageType } from '../../blip/messages.js';
 import { decodeMessage } from '../../blip/protocol-codec.js';
 import { FACTORY_PROTOCOL_ID } from '../../blip/protocol-id.js';
+import { isWaitingMessage } from '../../blip/waiting-messages.js';
 import { AbortCode } from '../../factory-core/protocol/abort-codes.js';
 import type { Log } from '../runtime/definition.js';
 import { StoreError } from '../store/errors.js';
@@ -20,6 +21,8 @@ export interface InboxParts {
   readonly messenger: Pick<Messenger, 'send'>;
   readonly gate: Gate;
   readonly log: Log;
+  /** The waiting room's, of no factory. */
+  readonly waiting: { readonly receive: (from: NodeId, envelope: FactoryEnvelope) => void; readonly connected: (peer: NodeId) => void };
   /** An invitation to a factory this node does not know. */
   readonly invited: (from: NodeId, envelope: FactoryEnvelope) => void;
   /** Why no ceremony may go on, if so: nothing is signed then. */
@@ -96,6 +99,7 @@ export class Inbox {
     if (standing(peer) === 'stranger' || this.resting.has(peer)) return;
     if (gate.announces(peer)) {
       engine.peerConnected(peer);
+      this.parts.waiting.connected(peer);
       return;
     }
     this.resting.add(peer);
@@ -113,8 +117,12 @@ export class Inbox {
       this.ignore(from, `${message.type}: this node only watches`);
       return;
     }
-    const factory = this.parts.engine.get(header.instanceId);
     this.parts.log('debug', `<- ${from}: ${message.type}`);
+    if (isWaitingMessage(message)) {
+      this.parts.waiting.receive(from, envelope);
+      return;
+    }
+    const factory = this.parts.engine.get(header.instanceId);
     if (!factory) {
       if (message.type === 'invite') this.parts.invited(from, envelope);
       else this.unknown(from, envelope);
@@ -143,8 +151,8 @@ export class Inbox {
   }
 }
 
-/** What a peer may begin in a factory it is part of: each is written, and stops payments for a while or opens a channel. */
-const BEGINNINGS: ReadonlySet<FactoryMessageType> = new Set(['close_request', 'purchase_request', 'purchase_offer']);
+/** What a peer may begin in a factory it is part of: each is written; some stop payments for a while, or open a channel. */
+const BEGINNINGS: ReadonlySet<FactoryMessageType> = new Set(['close_request', 'purchase_request', 'purchase_offer', 'leave']);
 
 type State = NonNullable<ReturnType<Engine['get']>>['state'];
 const isParty = (state: State, peer: NodeId): boolean =>

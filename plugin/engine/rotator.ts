@@ -3,23 +3,25 @@
  * it knows is in the two factories' states, so it looks again after every change, block and start, and forgets nothing.
  */
 import type { InstanceId } from '../../blip/brands.js';
-import { nextForRotation, shouldClose } from '../../factory-core/coordinator/rotating.js';
+import { isEmptied, nextForRotation, shouldClose } from '../../factory-core/coordinator/rotating.js';
 import type { CoordinatorLive } from '../../factory-core/coordinator/state.js';
+import { closeDelay, type CloseAttempts } from '../../factory-core/live/deadlines.js';
 import type { Lightning } from '../lightning/lightning.js';
 import type { Log } from '../runtime/definition.js';
-import type { Engine } from './engine.js';
+import { coordinatorOf, type Engine } from './engine.js';
+import { awayFrom } from './watchdog.js';
 
 export interface RotatorParts {
   readonly engine: Engine;
-  readonly lightning: Pick<Lightning, 'feerates'>;
+  readonly lightning: Pick<Lightning, 'feerates' | 'peers'>;
   readonly log: Log;
 }
 
 export class Rotator {
   private looking: Promise<void> | undefined;
   private again = false;
-  /** Height at which a close was last begun: one try per block. */
-  private readonly tried = new Map<InstanceId, number>();
+  /** Closes that were begun: one per block, and later and later where members who leave take part. */
+  private readonly tried = new Map<InstanceId, CloseAttempts>();
   private stopped = false;
 
   constructor(private readonly parts: RotatorParts) {}
@@ -56,14 +58,14 @@ export class Rotator {
   }
 
   private live(id: InstanceId): CoordinatorLive | undefined {
-    const state = this.parts.engine.get(id)?.state;
-    return state?.role === 'coordinator' && state.phase === 'live' && state.rotation ? state : undefined;
+    const state = coordinatorOf(this.parts.engine, id);
+    return state?.phase === 'live' ? state : undefined;
   }
 
   private advance(id: InstanceId): void {
     const { engine } = this.parts;
     const old = this.live(id);
-    const event = old && nextForRotation(old, (other) => coordinated(engine, other));
+    const event = old && nextForRotation(old, (other) => coordinatorOf(engine, other));
     if (event) engine.dispatch(id, event);
   }
 
@@ -73,14 +75,19 @@ export class Rotator {
       const state = this.live(id);
       return state !== undefined && shouldClose(state);
     };
-    if (!due() || this.tried.get(id) === engine.currentHeight()) return;
-    this.tried.set(id, engine.currentHeight());
+    const { made, last = -1 } = this.tried.get(id) ?? { made: 0 };
+    const state = this.live(id);
+    if (!state || !due()) return;
+    const wait = isEmptied(state) ? 1 : Math.max(1, closeDelay(made));
+    if (engine.currentHeight() < last + wait || !(await this.allThere(state))) return;
+    this.tried.set(id, { made: made + 1, last: engine.currentHeight() });
     const { normal, floor } = await lightning.feerates();
     if (due()) engine.dispatch(id, { type: 'close_requested', feerate: Math.max(normal, floor) });
   }
-}
 
-const coordinated = (engine: Engine, id: InstanceId) => {
-  const state = engine.get(id)?.state;
-  return state?.role === 'coordinator' ? state : undefined;
-};
+  /** Those whose signature it takes. */
+  private async allThere(state: CoordinatorLive): Promise<boolean> {
+    if (isEmptied(state)) return true;
+    return awayFrom(state, new Set((await this.parts.lightning.peers()).filter((p) => p.connected).map((p) => p.id))).length === 0;
+  }
+}

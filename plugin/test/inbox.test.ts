@@ -42,6 +42,8 @@ class Bench {
   readonly sent: (FactoryMessage & { readonly to: NodeId })[] = [];
   readonly events: Event[] = [];
   readonly told: NodeId[] = [];
+  readonly welcomed: NodeId[] = [];
+  readonly waiting: (readonly [NodeId, string])[] = [];
   readonly begun: InstanceId[] = [];
   readonly log: string[] = [];
   readonly timers: { readonly milliseconds: number; readonly work: () => void }[] = [];
@@ -66,7 +68,7 @@ class Bench {
       onChange: () => () => undefined,
     };
     const log = (level: string, text: string): void => void this.log.push(`${level} ${text}`);
-    const acquaintances = new Acquaintances(engine, accept);
+    const acquaintances = new Acquaintances(engine, [accept]);
     const standing = (p: NodeId) => acquaintances.standing(p);
     const messenger = { send: (to: NodeId, { message }: FactoryEnvelope) => void this.sent.push({ ...message, to }) };
     this.gate = new Gate({ standing, now: () => this.now, log });
@@ -88,6 +90,7 @@ class Bench {
       invited: (from, envelope) => {
         joining.invited(from, envelope);
       },
+      waiting: { receive: (from, { message }) => void this.waiting.push([from, message.type]), connected: (p) => void this.welcomed.push(p) },
       paused: () => undefined,
       standing,
       later: (milliseconds, work) => void this.timers.push({ milliseconds, work }),

@@ -59,3 +59,11 @@ export const rotated = (world: World): void => {
   world.command(world.coordinator, { type: 'migrate_requested', to: NEXT, members: [0, 1, 2] });
   world.quiet();
 };
+
+/** The client does not go on, and is paid by the close. */
+export const left = (world: World): void => {
+  created(world);
+  withBalances(world);
+  world.command(theClient(world), { type: 'leave_requested', leaves: true });
+  world.quiet();
+};

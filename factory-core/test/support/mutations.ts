@@ -38,6 +38,8 @@ const alterations = (value: Leaf): readonly Alteration[] => {
   if (typeof value === 'number') {
     return [
       ['one more', value + 1, true],
+      // Of yes and no, the other one.
+      ...(value === 1 ? [['none', 0, true] as const] : []),
       ['a fraction', value + 0.5, false],
       ['negative', -1, false],
       ['not a number', NaN, false],

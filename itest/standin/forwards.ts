@@ -95,7 +95,8 @@ export class Forwards {
     else if (asked.scid === undefined) {
       const override = answer['invoice_msat'];
       this.node.invoices.incoming(channel, htlc, asked, typeof override === 'number' ? override : undefined);
-    } else this.forward(channel, htlc, asked, asked.scid, text(answer, 'forward_to'), rest);
+      // As in lightningd, the choice that the hook was told stands, whatever has changed meanwhile.
+    } else this.forward(channel, htlc, asked, asked.scid, text(answer, 'forward_to') ?? (asked.scid === payload?.scid ? next?.channelId : undefined), rest);
   }
 
   /** A plugin's preimage has to be the HTLC's; a wrong one is a bug of the plugin's and costs the payment. */

@@ -11,7 +11,7 @@ import { activeFactory, factoryState, lspSees } from './factory-helpers.js';
 
 jest.setTimeout(240_000);
 
-const OPTIONS = { 'factory-min-depth': 1, 'factory-active-blocks': 20, 'factory-dying-blocks': 10, 'factory-settling-blocks': 20, 'factory-auto-rotate': false, 'factory-step-timeout': 5 };
+const OPTIONS = { 'factory-min-depth': 1, 'factory-active-blocks': 20, 'factory-dying-blocks': 10, 'factory-settling-blocks': 20, 'factory-auto-rotate': 'false', 'factory-step-timeout': 5 };
 
 interface Warning {
   readonly code: string;
@@ -109,7 +109,11 @@ describe('a factory nobody looks after', () => {
     const spender = await lsp.waitFor('the close to be published', () => cluster.bitcoind.spender(funding.txid, funding.vout, 60));
     await cluster.confirm();
     for (const [i, node] of [client, away].entries()) {
-      await node.waitFor('its payout', async () => (await cluster.balances(node)).walletMsat === due[i]! * 1000);
+      await node.waitFor('its payout', async () => {
+        const { walletMsat } = await cluster.balances(node);
+        if (walletMsat !== due[i]! * 1000) throw new Error(`${walletMsat} msat instead of ${due[i]!} sat`);
+        return true;
+      });
     }
     for (const node of [lsp, client, away]) {
       await node.waitFor('closed', async () => (await factoryState(node, factoryId)) === 'closed');

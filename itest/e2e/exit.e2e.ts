@@ -93,7 +93,7 @@ describe('distribution', () => {
     cluster = await Cluster.start({
       clients: 2,
       outsider: false,
-      plugin: { lsp: { 'factory-min-depth': 1, 'factory-active-blocks': 20, 'factory-dying-blocks': 10, 'factory-settling-blocks': 10, 'factory-auto-rotate': false }, client: {} },
+      plugin: { lsp: { 'factory-min-depth': 1, 'factory-active-blocks': 20, 'factory-dying-blocks': 10, 'factory-settling-blocks': 10, 'factory-auto-rotate': 'false' }, client: {} },
     });
     factory = await activeFactory(cluster, { stock: 100_000n });
   }, 240_000);

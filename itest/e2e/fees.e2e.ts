@@ -21,7 +21,7 @@ const LSP: Options = {
   'factory-dying-blocks': 5,
   'factory-settling-blocks': 20,
   'factory-auto-close': false,
-  'factory-auto-rotate': false,
+  'factory-auto-rotate': 'false',
   'factory-bump-budget': Number(BUDGET),
 };
 const CAPACITY = 1_000_000_000;

@@ -60,7 +60,7 @@ describe.each(ABSENT)(`a factory of ${CLIENTS} clients of whom %i stay away`, (c
   };
 
   beforeAll(async () => {
-    cluster = await Cluster.start({ clients: CLIENTS, outsider: false, plugin: { lsp: { 'factory-min-depth': 1, 'factory-settling-blocks': 20, 'factory-auto-rotate': false }, client: {} }, options: { 'cltv-delta': 34 } });
+    cluster = await Cluster.start({ clients: CLIENTS, outsider: false, plugin: { lsp: { 'factory-min-depth': 1, 'factory-settling-blocks': 20, 'factory-auto-rotate': 'false' }, client: {} }, options: { 'cltv-delta': 34 } });
     const { lsp, clients } = cluster;
     old = (await activeFactory(cluster, { capacity: 500_000n, stock: 50_000n, more: { active_blocks: 20, dying_blocks: 10, ...SHAPE } })).factory_id;
     for (const [i, client] of clients.entries()) await cluster.pay(lsp, client, 100_000_000 + i * 11_111_000);

@@ -188,10 +188,19 @@ export class Cluster {
     }
   }
 
+  /** A block may leave out what came in just before it was made: then the next one has it. */
   private async hasCoins(node: LightningNode, count: number): Promise<void> {
+    let blocks = 0;
+    const since = performance.now();
     await node.waitFor(`${count} confirmed coins`, async () => {
       const { outputs } = await node.call('listfunds');
-      return outputs.filter((output) => output.status === 'confirmed').length >= count;
+      if (outputs.filter((output) => output.status === 'confirmed').length >= count) return true;
+      const mempool = await this.bitcoind.call('getrawmempool');
+      if (performance.now() - since > 5_000 * (blocks + 1)) {
+        blocks += 1;
+        await this.bitcoind.mine(1);
+      }
+      throw new Error(`it has ${outputs.map((o) => o.status).join(', ')}; ${mempool.length} transactions in the mempool, ${blocks} more blocks`);
     });
   }
 

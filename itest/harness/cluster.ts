@@ -114,7 +114,7 @@ export class Cluster {
   async fund(node: LightningNode, coins: readonly bigint[]): Promise<void> {
     await this.sendCoins(node, coins);
     await this.mine();
-    await this.hasCoins(node, coins.length);
+    await this.hasCoins(node, coins);
   }
 
   // Lightning
@@ -188,19 +188,23 @@ export class Cluster {
     }
   }
 
-  /** A block may leave out what came in just before it was made: then the next one has it. */
-  private async hasCoins(node: LightningNode, count: number): Promise<void> {
-    let blocks = 0;
-    const since = performance.now();
-    await node.waitFor(`${count} confirmed coins`, async () => {
+  /**
+   * Now and then a lightningd that has just started does not find in a block what was sent to it: then it is sent once more. What
+   * it had is in the error if that does not help either.
+   */
+  private async hasCoins(node: LightningNode, coins: readonly bigint[]): Promise<void> {
+    const confirmed = async (): Promise<boolean> => {
       const { outputs } = await node.call('listfunds');
-      if (outputs.filter((output) => output.status === 'confirmed').length >= count) return true;
-      const mempool = await this.bitcoind.call('getrawmempool');
-      if (performance.now() - since > 5_000 * (blocks + 1)) {
-        blocks += 1;
-        await this.bitcoind.mine(1);
-      }
-      throw new Error(`it has ${outputs.map((o) => o.status).join(', ')}; ${mempool.length} transactions in the mempool, ${blocks} more blocks`);
+      if (outputs.filter((output) => output.status === 'confirmed').length >= coins.length) return true;
+      const [mempool, { blockheight }] = await Promise.all([this.bitcoind.call('getrawmempool'), node.call('getinfo')]);
+      throw new Error(`at height ${blockheight} of ${await this.bitcoind.height()} it has ${outputs.length} coins (${outputs.map((o) => o.status).join(', ')}); ${mempool.length} transactions in the mempool`);
+    };
+    const what = `${coins.length} confirmed coins`;
+    await node.waitFor(what, confirmed, { timeout: 20_000 }).catch(async (error: unknown) => {
+      process.stderr.write(`${error instanceof Error ? error.message : String(error)}; sent once more\n`);
+      await this.sendCoins(node, coins);
+      await this.mine();
+      await node.waitFor(what, confirmed);
     });
   }
 
@@ -213,7 +217,7 @@ export class Cluster {
     ];
     for (const [node, amounts] of coins) await this.sendCoins(node, amounts);
     await this.mine();
-    await Promise.all(coins.map(([node, amounts]) => this.hasCoins(node, amounts.length)));
+    await Promise.all(coins.map(([node, amounts]) => this.hasCoins(node, amounts)));
     await Promise.all(this.nodes.filter((node) => node !== this.lsp).map((node) => node.connect(this.lsp)));
     if (this.world !== undefined) await this.openPublicChannel(this.world);
   }

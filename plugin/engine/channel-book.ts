@@ -1,7 +1,7 @@
 /** Which of the node's channels are factory channels, for hooks that must answer in milliseconds: from memory. */
 import type { ChannelId, InstanceId, Msat, NodeId, Sat } from '../../blip/brands.js';
 import type { FactoryChannelFacts } from '../../factory-core/htlc-policy.js';
-import { fundingStatus, mayCarryHtlcs } from '../../factory-core/live/custody.js';
+import { channelStatus, fundingStatus, mayCarryHtlcs } from '../../factory-core/live/custody.js';
 import { channelsOf, earlyWarningOf, type BranchChannel } from '../../factory-core/live/paths.js';
 import type { Branch } from '../../factory-core/live/state.js';
 import { rotationOf } from '../../factory-core/rotation.js';
@@ -187,7 +187,9 @@ export class ChannelBook {
   private leaving(): readonly ChannelId[] {
     return this.engine.all().flatMap(({ state }) => {
       if (state.phase !== 'live' || state.live.retired) return [];
-      return factoryChannels(state).filter((channel) => !isOpen(channel) || isAvoided(this.engine, channel)).map(({ channel }) => channel.channelId);
+      return factoryChannels(state)
+        .filter((channel) => !isOver(channel) && (!isOpen(channel) || isAvoided(this.engine, channel)))
+        .map(({ channel }) => channel.channelId);
     });
   }
 
@@ -228,6 +230,10 @@ export interface Looked {
   readonly channelId: ChannelId;
   readonly facts: FactoryChannelFacts;
 }
+
+/** Closed on chain, or given up: lightningd pays over it no more, and once it has forgotten it, looking it up would never end. */
+const isOver = ({ state: { live }, branch, channel }: FactoryChannel): boolean =>
+  live.retiredMembers?.includes(branch.member) === true || channelStatus(live, branch, channel).kind === 'channel_closed';
 
 const isOpen = (known: FactoryChannel): boolean => mayCarryHtlcs(known.state.live, known.branch, isClosing(known.state), known.channel) && !isUnpaid(known);
 

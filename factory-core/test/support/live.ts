@@ -1,6 +1,6 @@
 /** A live factory to look at: confirmed, nobody gone. Its signatures are nobody's. */
 import { bytesToHex } from '@noble/hashes/utils.js';
-import { channelId, nodeId, schnorrSignature, type Txid } from '../../../blip/brands.js';
+import { channelId, nodeId, schnorrSignature, type Outpoint, type Txid } from '../../../blip/brands.js';
 import { exitPath } from '../../live/paths.js';
 import { onChain } from '../../live/custody.js';
 import type { Branch, Live } from '../../live/state.js';
@@ -49,13 +49,8 @@ export const liveFactory = (role: 'coordinator' | 'member', options: FactoryOpti
 export const publish = (live: Live, branch: Branch, transactions: number): Live =>
   exitPath(live, branch)
     .slice(0, transactions)
-    .reduce(
-      (l, { signable }) =>
-        onChain(l, {
-          type: 'block_connected',
-          height: l.chain.tip + 1,
-          spends: [{ outpoint: signable.tx.prevout.outpoint, by: signable.txid }],
-          confirmed: [],
-        }),
-      live,
-    );
+    .reduce((l, { signable }) => spendIn(l, signable.tx.prevout.outpoint, signable.txid), live);
+
+/** The next block spends this. */
+export const spendIn = (live: Live, outpoint: Outpoint, by: Txid): Live =>
+  onChain(live, { type: 'block_connected', height: live.chain.tip + 1, spends: [{ outpoint, by }], confirmed: [] });

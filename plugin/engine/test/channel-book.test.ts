@@ -1,8 +1,10 @@
 /** Which channels may carry HTLCs while factories come to be, and lightningd takes its time to say what channels there are. */
 import { beforeEach, describe, expect, test } from '@jest/globals';
-import { channelId, msat, nodeId, sat } from '../../../blip/brands.js';
+import { channelId, msat, nodeId, sat, txid } from '../../../blip/brands.js';
 import { alike } from '../../../factory-core/test/support/factory.js';
-import { channelIdOf, liveFactory } from '../../../factory-core/test/support/live.js';
+import { channelIdOf, liveFactory, publish, spendIn } from '../../../factory-core/test/support/live.js';
+import { channelsOf, exitPath } from '../../../factory-core/live/paths.js';
+import type { Live } from '../../../factory-core/live/state.js';
 
 import type { Channel } from '../../lightning/lightning.js';
 import { ChannelBook } from '../channel-book.js';
@@ -117,4 +119,22 @@ test('a list that could not be had is asked for again', async () => {
   await expect(book.look(ORDINARY)).rejects.toThrow('busy');
   expect(await book.look(ORDINARY)).toBeUndefined();
   expect(calls).toBe(2);
+});
+
+test('channels that are closed on chain are not looked for when a route is, though lightningd has forgotten them', async () => {
+  const clients = alike(2);
+  const fresh = liveFactory('coordinator', { clients });
+  const out = fresh.branches.reduce((live, branch) => publish(live, branch, exitPath(live, branch).length), fresh);
+  const closed = out.branches.reduce((live, branch) => spendIn(live, channelsOf(live, branch)[0]!.outpoint, txid('cc'.repeat(32))), out);
+  const calls = { made: 0 };
+  const bookOf = (live: Live) =>
+    new ChannelBook({ all: () => [{ state: { role: 'coordinator', phase: 'live', live, members: [] } }] } as unknown as Engine, {
+      channels: () => {
+        calls.made += 1;
+        return Promise.resolve([]);
+      },
+    });
+  expect(await bookOf(fresh).avoided()).toEqual([]);
+  expect(await bookOf(closed).avoided()).toEqual([]);
+  expect(calls.made).toBe(0);
 });

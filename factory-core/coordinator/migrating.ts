@@ -13,6 +13,7 @@ import type { Effect, Event, Step } from '../protocol/effects.js';
 import { step } from '../protocol/effects.js';
 import { present } from '../protocol/present.js';
 import { memberIndex, sendTo } from './ceremony.js';
+import { isLeaving } from './leaving.js';
 import { sellingOf } from './selling.js';
 import type { CoordinatorLive, Migration } from './state.js';
 
@@ -90,7 +91,7 @@ export const canMigrate = (state: CoordinatorLive, branch: Branch): boolean =>
   !state.live.close &&
   !state.live.exits[branch.member] &&
   sellingOf(state, branch.member).sale === undefined &&
-  state.leaving?.[branch.member]?.leaves !== true &&
+  !isLeaving(state, branch) &&
   branch.heldKey === undefined;
 
 const onRequested = (state: CoordinatorLive, to: Migration['to'], members: readonly number[]): Step<CoordinatorLive> => {

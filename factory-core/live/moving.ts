@@ -27,6 +27,8 @@ const MILLION = 1_000_000n;
 
 export const feeOf = (amount: bigint, { feeBase, feePpm }: ForwardConditions): Msat => msat(feeBase + (amount * BigInt(feePpm)) / MILLION);
 
+const leastOf = ({ htlcMin }: ForwardConditions): bigint => (htlcMin > LEAST ? htlcMin : LEAST);
+
 /**
  * @param spendable of the old channel, @param receivable of the new one
  * @returns an amount of 0 when nothing can be sent now
@@ -34,7 +36,7 @@ export const feeOf = (amount: bigint, { feeBase, feePpm }: ForwardConditions): M
 export const movable = (spendable: Msat, receivable: Msat, conditions: ForwardConditions): Piece => {
   const most = spendable > conditions.feeBase ? ((spendable - conditions.feeBase) * MILLION) / (MILLION + BigInt(conditions.feePpm)) : 0n;
   const none = { amount: msat(0n), fee: msat(0n) };
-  const least = conditions.htlcMin > LEAST ? conditions.htlcMin : LEAST;
+  const least = leastOf(conditions);
   if (most < least) return { ...none, rest: true };
   const piece = most > ONE_PIECE ? most / PARTS : most;
   const amount = [piece, receivable, conditions.htlcMax].reduce((a, b) => (b < a ? b : a));
@@ -48,6 +50,6 @@ export const movable = (spendable: Msat, receivable: Msat, conditions: ForwardCo
  * @param reserve what that node wants left in the channel
  */
 export const unmovable = (reserve: Msat, conditions: ForwardConditions): Msat => {
-  const least = conditions.htlcMin > LEAST ? conditions.htlcMin : LEAST;
+  const least = leastOf(conditions);
   return msat(reserve + least + feeOf(least, conditions) + LEAST);
 };

@@ -1,7 +1,7 @@
 /** What `factory-create` refuses before it does anything: nothing reserved, nothing written, nobody asked. */
 import { sat, type NodeId, type Sat } from '../../blip/brands.js';
 import { factoryEarlyWarningTime } from '../../factory-core/exit-plan.js';
-import { fundingAmount } from '../../factory-core/transactions.js';
+import { DUST_LIMIT, fundingAmount } from '../../factory-core/transactions.js';
 import type { ClientRequest } from '../../factory-core/coordinator/state.js';
 import type { FactoryPlan, Terms } from '../../factory-core/model.js';
 import { checkShape, MAX_CLIENTS, MIN_CLIENTS, planShape } from '../../factory-core/shape.js';
@@ -11,18 +11,12 @@ import { LightningError, type Peer } from '../lightning/lightning.js';
 import type { JsonObject } from '../runtime/json.js';
 import { networkForbidden, requireSigning, type Context } from './context.js';
 import { ErrorCode, fail, invalid } from './errors.js';
+import type { NewFactoryParams } from './new-factory-params.js';
 
-export interface CreateParams {
+export interface CreateParams extends NewFactoryParams {
   readonly clients: readonly (NodeId | typeof WAITING | { readonly node_id: NodeId; readonly capacity: Sat | undefined; readonly stock: Sat | undefined })[];
   readonly capacity: Sat;
   readonly stock: Sat | undefined;
-  readonly request_id: string | undefined;
-  readonly min_clients: number | undefined;
-  readonly feerate: number | undefined;
-  readonly active_blocks: number | undefined;
-  readonly dying_blocks: number | undefined;
-  readonly shape: readonly number[] | undefined;
-  readonly dry_run: boolean;
 }
 
 /** Stands for everybody in the waiting room who is connected, with what each has asked for. */
@@ -77,12 +71,11 @@ export const checkParams = (ctx: Context, p: CreateParams): Checked => {
 const checkAmounts = ({ policy }: Context, c: ClientRequest, index: number): void => {
   const { min, max } = policy.capacity;
   if (c.capacity < min || c.capacity > max) invalid('capacity', `${c.capacity} sat of client ${index}: must be from ${min} to ${max} sat`);
-  if (c.stock !== 0n && (c.stock < MIN_STOCK || c.stock > max)) {
-    invalid('stock', `${c.stock} sat of client ${index}: must be 0, or from ${MIN_STOCK} to ${max} sat`);
+  // Less than the limit of dust could never become a channel.
+  if (c.stock !== 0n && (c.stock < DUST_LIMIT || c.stock > max)) {
+    invalid('stock', `${c.stock} sat of client ${index}: must be 0, or from ${DUST_LIMIT} to ${max} sat`);
   }
 };
-/** Less could never become a channel. */
-const MIN_STOCK = 330n;
 
 const within = (field: string, value: number, { min, max }: Bounds<number>): void => {
   if (value < min || value > max) invalid(field, `${value}: must be from ${min} to ${max}`);

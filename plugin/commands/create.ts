@@ -15,7 +15,8 @@ import type { Context } from './context.js';
 import { checkParams, checkPeers, checkWallet, previewPlan, WAITING, warningsFor, type Checked, type CreateParams, type Wallet } from './create-checks.js';
 import { ErrorCode, fail } from './errors.js';
 import { inTurn } from './in-turn.js';
-import { feerateParam, nodeIdParam, satAmount, shapeParam } from './params.js';
+import { newFactoryParams } from './new-factory-params.js';
+import { nodeIdParam, satAmount } from './params.js';
 import { recordOf, requestKey } from './requests.js';
 import { untilChange } from './until.js';
 import { channelsOf, stateName } from './views.js';
@@ -38,13 +39,7 @@ export const factoryCreate = (context: () => Context) =>
       clients: param.array(client, { min: 1, max: 1_000 }),
       capacity: satAmount,
       stock: param.optional(satAmount),
-      request_id: param.optional(param.string({ maxLength: 128 })),
-      min_clients: param.optional(param.int(1, 1_000)),
-      feerate: param.optional(feerateParam),
-      active_blocks: param.optional(param.int(1, 1_000_000)),
-      dying_blocks: param.optional(param.int(1, 1_000_000)),
-      shape: param.optional(shapeParam),
-      dry_run: param.withDefault(param.bool(), false),
+      ...newFactoryParams,
     },
     check: async (p) => {
       const ctx = context();

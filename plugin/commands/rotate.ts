@@ -10,23 +10,17 @@ import type { Context } from './context.js';
 import { createFactory, requested } from './create.js';
 import type { CreateParams } from './create-checks.js';
 import { ErrorCode } from './errors.js';
-import { factoryIdParam, feerateParam, nodeIdParam, satAmount, shapeParam } from './params.js';
+import { newFactoryParams, NOTHING_SAID, type NewFactoryParams } from './new-factory-params.js';
+import { factoryIdParam, nodeIdParam, satAmount } from './params.js';
 import { requestKey } from './requests.js';
 import { proposal, proposalView, type Override, type Proposal } from './rotation-proposal.js';
 
 /** What the operator wants for one client instead of what is proposed. */
 export const override = param.object({ node_id: nodeIdParam, capacity: param.optional(satAmount), stock: param.optional(satAmount) });
 
-export interface RotateParams {
+export interface RotateParams extends NewFactoryParams {
   readonly factory_id: InstanceId;
   readonly clients: readonly Override[] | undefined;
-  readonly request_id: string | undefined;
-  readonly min_clients: number | undefined;
-  readonly feerate: number | undefined;
-  readonly active_blocks: number | undefined;
-  readonly dying_blocks: number | undefined;
-  readonly shape: readonly number[] | undefined;
-  readonly dry_run: boolean;
 }
 
 export const factoryRotate = (context: () => Context) =>
@@ -40,13 +34,7 @@ export const factoryRotate = (context: () => Context) =>
     params: {
       factory_id: factoryIdParam,
       clients: param.optional(param.array(override, { min: 1, max: 1_000 })),
-      request_id: param.optional(param.string({ maxLength: 128 })),
-      min_clients: param.optional(param.int(1, 1_000)),
-      feerate: param.optional(feerateParam),
-      active_blocks: param.optional(param.int(1, 1_000_000)),
-      dying_blocks: param.optional(param.int(1, 1_000_000)),
-      shape: param.optional(shapeParam),
-      dry_run: param.withDefault(param.bool(), false),
+      ...newFactoryParams,
     },
     check: async (p) => {
       if (!requested(context(), keyOf(p))) await proposal(context(), p.factory_id, p.clients);
@@ -75,9 +63,8 @@ export const rotate = async (ctx: Context, p: RotateParams, command: CommandCont
 
 /** As the schedule asks for it: what is proposed, with nobody on the command line. */
 export const rotateByItself = async (ctx: Context, id: InstanceId, signal: AbortSignal): Promise<Begun> => {
-  const nothing = { clients: undefined, request_id: undefined, min_clients: undefined, feerate: undefined, active_blocks: undefined, dying_blocks: undefined, shape: undefined };
   try {
-    await rotate(ctx, { factory_id: id, ...nothing, dry_run: false }, { id: 'schedule', check: false, signal, progress: () => undefined, message: () => undefined });
+    await rotate(ctx, { ...NOTHING_SAID, factory_id: id, clients: undefined }, { id: 'schedule', check: false, signal, progress: () => undefined, message: () => undefined });
     return { kind: 'begun' };
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;
@@ -88,17 +75,6 @@ export const rotateByItself = async (ctx: Context, id: InstanceId, signal: Abort
 
 export const createParams = (p: RotateParams, { allocations }: Proposal): CreateParams => {
   const clients = allocations.map(({ nodeId, capacity, stock }) => ({ node_id: nodeId, capacity, stock }));
-  return {
-    clients,
-    capacity: sat(0n),
-    stock: undefined,
-    request_id: p.request_id,
-    // Whoever fails now moves later, into another one.
-    min_clients: p.min_clients ?? Math.min(MIN_CLIENTS, clients.length),
-    feerate: p.feerate,
-    active_blocks: p.active_blocks,
-    dying_blocks: p.dying_blocks,
-    shape: p.shape,
-    dry_run: p.dry_run,
-  };
+  // Whoever fails now moves later, into another one.
+  return { ...p, clients, capacity: sat(0n), stock: undefined, min_clients: p.min_clients ?? Math.min(MIN_CLIENTS, clients.length) };
 };

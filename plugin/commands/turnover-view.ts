@@ -30,7 +30,7 @@ export const turnoverView = (state: LiveState, feerate: number, childFee: (txid:
   };
 };
 
-const costView = ({ transactions, vbytes, fee, returned }: TurnoverCost): JsonObject => ({ transactions, vbytes, fee_msat: fee * 1000n, returned_msat: returned * 1000n });
+export const costView = ({ transactions, vbytes, fee, returned }: TurnoverCost): JsonObject => ({ transactions, vbytes, fee_msat: fee * 1000n, returned_msat: returned * 1000n });
 
 const itemView = ({ kind, from, to, txid, vbytes, fee, returned, height }: TurnoverItem): JsonObject => ({
   what: kind,

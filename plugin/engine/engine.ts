@@ -4,7 +4,7 @@
  */
 import type { InstanceId, NodeId } from '../../blip/brands.js';
 import { isCancellable, isDurable, type DurableEffect, type Effect, type Event, type VolatileEffect } from '../../factory-core/protocol/effects.js';
-import type { CoordinatorState } from '../../factory-core/coordinator/state.js';
+import type { CoordinatorLive, CoordinatorState } from '../../factory-core/coordinator/state.js';
 import type { Signer } from '../../factory-core/musig/index.js';
 import type { Log } from '../runtime/definition.js';
 import { StoreError } from '../store/errors.js';
@@ -222,4 +222,9 @@ const newTransactions = (instanceId: InstanceId, before: FactoryState | undefine
 export const coordinatorOf = (engine: Pick<Engine, 'get'>, id: InstanceId): CoordinatorState | undefined => {
   const state = engine.get(id)?.state;
   return state?.role === 'coordinator' ? state : undefined;
+};
+/** One that has been set up. */
+export const liveCoordinatorOf = (engine: Pick<Engine, 'get'>, id: InstanceId): CoordinatorLive | undefined => {
+  const state = coordinatorOf(engine, id);
+  return state?.phase === 'live' ? state : undefined;
 };

@@ -8,7 +8,7 @@ import type { CoordinatorLive } from '../../factory-core/coordinator/state.js';
 import { closeDelay, type CloseAttempts } from '../../factory-core/live/deadlines.js';
 import type { Lightning } from '../lightning/lightning.js';
 import type { Log } from '../runtime/definition.js';
-import { coordinatorOf, type Engine } from './engine.js';
+import { coordinatorOf, liveCoordinatorOf, type Engine } from './engine.js';
 import { awayFrom } from './watchdog.js';
 
 export interface RotatorParts {
@@ -58,8 +58,7 @@ export class Rotator {
   }
 
   private live(id: InstanceId): CoordinatorLive | undefined {
-    const state = coordinatorOf(this.parts.engine, id);
-    return state?.phase === 'live' ? state : undefined;
+    return liveCoordinatorOf(this.parts.engine, id);
   }
 
   private advance(id: InstanceId): void {

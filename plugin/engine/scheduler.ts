@@ -6,7 +6,7 @@ import type { InstanceId, NodeId } from '../../blip/brands.js';
 import { scheduled, type Around, type Decision } from '../../factory-core/coordinator/schedule.js';
 import type { CoordinatorLive } from '../../factory-core/coordinator/state.js';
 import type { Log } from '../runtime/definition.js';
-import { coordinatorOf, type Engine } from './engine.js';
+import { coordinatorOf, liveCoordinatorOf, type Engine } from './engine.js';
 import type { Events } from './events.js';
 
 /** What came of an attempt to begin a rotation. */
@@ -69,8 +69,7 @@ export class Scheduler {
   }
 
   private live(id: InstanceId): CoordinatorLive | undefined {
-    const state = coordinatorOf(this.parts.engine, id);
-    return state?.phase === 'live' ? state : undefined;
+    return liveCoordinatorOf(this.parts.engine, id);
   }
 
   private say(id: InstanceId, state: CoordinatorLive, { step, why, until }: Decision): void {

@@ -6,7 +6,7 @@ import type { InstanceId } from '../../blip/brands.js';
 import type { CoordinatorLive } from '../../factory-core/coordinator/state.js';
 import { unsignedTurnovers } from '../../factory-core/live/turnover.js';
 import type { Lightning } from '../lightning/lightning.js';
-import type { Engine } from './engine.js';
+import { liveCoordinatorOf, type Engine } from './engine.js';
 
 export interface TurnerParts {
   readonly engine: Pick<Engine, 'all' | 'get' | 'dispatch'>;
@@ -15,8 +15,8 @@ export interface TurnerParts {
 
 export const turnOver = async ({ engine, lightning }: TurnerParts): Promise<void> => {
   const due = (id: InstanceId, feerate: number): boolean => {
-    const state = engine.get(id)?.state;
-    return state?.role === 'coordinator' && state.phase === 'live' && isDue(state, feerate);
+    const state = liveCoordinatorOf(engine, id);
+    return state !== undefined && isDue(state, feerate);
   };
   // Is there anything to be had at all?
   const wanted = engine.all().filter(({ instanceId }) => due(instanceId, 0));

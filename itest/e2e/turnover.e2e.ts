@@ -100,7 +100,7 @@ describe.each(ABSENT)(`a factory of ${CLIENTS} clients of whom %i stay away`, (c
     await mineTo(heights.guard);
     const root = await lsp.waitFor('the root to be published', () => bitcoind.spender(funding.txid, funding.vout, 60));
     await cluster.confirm(root.txid);
-    await lsp.waitFor('the first spend', async () => (await turnover()).transactions.some((t) => t.what === 'spend' && t.txid !== undefined));
+    await mineUntil(cluster, 'the first spend', async () => (await turnover()).transactions.some((t) => t.what === 'spend' && t.txid !== undefined));
     // A power failure in the middle of it: what was signed is published again, and nothing is signed anew.
     const signed = async (): Promise<readonly (string | undefined)[]> => (await turnover()).transactions.filter((t) => t.what === 'spend').map((t) => t.txid);
     const before = await signed();

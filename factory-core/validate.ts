@@ -46,6 +46,16 @@ export interface TermsPolicy {
   readonly clients: Bounds<number>;
 }
 
+/** What a coordinator proposes if its operator says nothing (architecture 10). */
+export const DEFAULT_TERMS: Omit<Terms, 'chainHash'> = {
+  treeFeerate: 2_000,
+  activeBlocks: 4_320,
+  dyingBlocks: 432,
+  settlingBlocks: 432,
+  stockCsv: 144,
+  minDepth: 3,
+};
+
 /** A year of blocks. */
 const YEAR = 52_560;
 export const DEFAULT_TERMS_BOUNDS: TermsBounds = {

@@ -1,6 +1,6 @@
 /** The operator's options, all `factory-…` (architecture 13). */
 import { msat, nodeId, sat } from '../blip/brands.js';
-import { DEFAULT_TERMS_BOUNDS } from '../factory-core/validate.js';
+import { DEFAULT_TERMS, DEFAULT_TERMS_BOUNDS } from '../factory-core/validate.js';
 import type { Settings } from './commands/context.js';
 import type { Accept } from './engine/accepting.js';
 import { option } from './runtime/plugin.js';
@@ -37,28 +37,28 @@ export const OPTIONS = {
   'factory-mainnet': option.bool({ description: 'Allow factories on the main network', default: false }),
   'factory-feerate': option.int({
     description: 'Feerate of the transaction tree, in sat per 1,000 vB',
-    default: 2_000,
+    default: DEFAULT_TERMS.treeFeerate,
     convert: within(bounds.treeFeerate),
   }),
-  'factory-active-blocks': option.int({ description: 'Blocks a new factory is active', default: 4_320, convert: within(bounds.activeBlocks) }),
+  'factory-active-blocks': option.int({ description: 'Blocks a new factory is active', default: DEFAULT_TERMS.activeBlocks, convert: within(bounds.activeBlocks) }),
   'factory-dying-blocks': option.int({
     description: 'Blocks after that in which members move to the next factory',
-    default: 432,
+    default: DEFAULT_TERMS.dyingBlocks,
     convert: within(bounds.dyingBlocks),
   }),
   'factory-settling-blocks': option.int({
     description: 'Blocks after that, before expiry, in which the coordinator ends it',
-    default: 432,
+    default: DEFAULT_TERMS.settlingBlocks,
     convert: within(bounds.settlingBlocks),
   }),
   'factory-stock-csv': option.int({
     description: 'Blocks after which the coordinator alone can take back unsold stock, once it is on chain',
-    default: 144,
+    default: DEFAULT_TERMS.stockCsv,
     convert: within(bounds.stockCsv),
   }),
   'factory-min-depth': option.int({
     description: 'Confirmations of the funding transaction before a new factory is active',
-    default: 3,
+    default: DEFAULT_TERMS.minDepth,
     convert: within(bounds.minDepth),
   }),
   'factory-step-timeout': option.int({

@@ -31,21 +31,13 @@ import type { FactoryPlan, FactorySpec, Signable } from '../factory-core/model.j
 import { aggregateNonces, aggregatePartials, createSigner, verifyFinal, type Signer } from '../factory-core/musig/index.js';
 import { planShape, shapeCost } from '../factory-core/shape.js';
 import { buildLeaf, buildPath, buildTree, fundingRequirement, type Tree } from '../factory-core/transactions.js';
-import { validateSpec, DEFAULT_TERMS_BOUNDS } from '../factory-core/validate.js';
+import { DEFAULT_TERMS, DEFAULT_TERMS_BOUNDS, validateSpec } from '../factory-core/validate.js';
 
 const random = (n: number): Uint8Array => randomFillSync(new Uint8Array(n));
 const hexOf = (n: number): string => bytesToHex(random(n));
 const randomScript = (): Script => script(`5120${hexOf(32)}`);
 
-const terms = {
-  chainHash: chainHash('06226e46111a0b59caaf126043eb5bbf28c34f3a5e332a1fc7b2b73cf188910f'),
-  treeFeerate: 2_000,
-  activeBlocks: 4_320,
-  dyingBlocks: 432,
-  settlingBlocks: 432,
-  stockCsv: 144,
-  minDepth: 3,
-} as const;
+const terms = { ...DEFAULT_TERMS, chainHash: chainHash('06226e46111a0b59caaf126043eb5bbf28c34f3a5e332a1fc7b2b73cf188910f') };
 
 interface Party {
   readonly signer: Signer;
@@ -61,7 +53,7 @@ const specFor = (lsp: Party, clients: readonly Party[]): FactorySpec => {
     roster: clients.map((c) => ({ key: c.signer.publicKey, payoutScript: c.payout, capacity: sat(1_000_000n), stock: sat(200_000n) })),
     fanouts: planShape(clients.length),
     startHeight: 800_000,
-    expiryHeight: 800_000 + 4_320 + 432 + 432,
+    expiryHeight: 800_000 + terms.activeBlocks + terms.dyingBlocks + terms.settlingBlocks,
   };
   return { ...plan, funding: { txid: txid(hexOf(32)), vout: 0 }, fundingAmount: fundingRequirement(plan).amount };
 };

@@ -4,6 +4,7 @@ import type { FactoryMessage } from '../../blip/messages.js';
 import * as serialize from '../serialize.js';
 import * as fakeMusig from './sim/fake-musig.js';
 import * as fakeSerialize from './sim/fake-serialize.js';
+import { activeWith } from './sim/scenes.js';
 import type { World } from './sim/world.js';
 
 jest.unstable_mockModule('../musig/index.js', () => fakeMusig);
@@ -14,15 +15,7 @@ const { NEXT } = await import('./sim/moving.js');
 const sim = await import('./sim/world.js');
 
 const BALANCES = [123_456_789n, 222_000_001n, 400_000_000n] as const;
-const active = (): World => {
-  const world = new sim.World({ clients: [1, 2, 3].map(() => ({ capacity: 1_000_000n, stock: 0n })) });
-  world.create();
-  world.quiet();
-  world.mine(3);
-  world.quiet();
-  world.members.forEach((m, i) => (world.channelOf(m)!.balance = BALANCES[i]!));
-  return world;
-};
+const active = (): World => activeWith(new sim.World({ clients: [1, 2, 3].map(() => ({ capacity: 1_000_000n, stock: 0n })) }), BALANCES);
 const lsp = (world: World) => {
   const state = world.coordinatorState;
   if (state?.phase !== 'live') throw new Error('not live');

@@ -5,6 +5,7 @@ import type { FactoryMessage } from '../../blip/messages.js';
 import { branchStatus, fundingStatus, liveState, mayCarryHtlcs } from '../live/custody.js';
 import { slotAmount } from '../transactions.js';
 import type { Host } from './sim/host.js';
+import { silent } from './sim/scenes.js';
 import { World, type WorldOptions } from './sim/world.js';
 
 const CLIENTS = [
@@ -41,16 +42,6 @@ const altering =
       if (host.name !== from || message.type !== type) return [envelope];
       const altered = alter(message as Extract<FactoryMessage, { type: T }>, to);
       return altered ? [{ ...envelope, message: altered }] : [];
-    };
-  };
-/** A node that says nothing any more from this message on. */
-const silent =
-  (from: string, type: FactoryMessage['type']) =>
-  (world: World): void => {
-    let gone = false;
-    world.tamper = (host, _to, envelope) => {
-      gone ||= host.name === from && envelope.message.type === type;
-      return gone && host.name === from ? [] : [envelope];
     };
   };
 const MEMBER_MESSAGES = ['join', 'nonces', 'partials', 'stored', 'open_ready', 'leaf_partial', 'leaf_stored', 'ready'] as const;

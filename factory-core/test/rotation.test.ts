@@ -7,6 +7,7 @@ import * as serialize from '../serialize.js';
 import * as fakeMusig from './sim/fake-musig.js';
 import * as fakeSerialize from './sim/fake-serialize.js';
 import type { Host } from './sim/host.js';
+import { activeWith, silent } from './sim/scenes.js';
 import type { World, WorldOptions } from './sim/world.js';
 
 // Hundreds of factories: with the cheap stand-ins of the simulator. `rotation-real.test.ts` has the real ones.
@@ -23,15 +24,7 @@ const CLIENTS = [
 ];
 const BALANCES = [123_456_789n, 0n, 400_000n] as const;
 
-const active = (options: Partial<WorldOptions> = {}): World => {
-  const world = new sim.World({ clients: CLIENTS, ...options });
-  world.create();
-  world.quiet();
-  world.mine(3);
-  world.quiet();
-  world.members.forEach((m, i) => (world.channelOf(m)!.balance = BALANCES[i]!));
-  return world;
-};
+const active = (options: Partial<WorldOptions> = {}): World => activeWith(new sim.World({ clients: CLIENTS, ...options }), BALANCES);
 const rotate = (world: World, members = [0, 1, 2], to = NEXT): void => world.command(world.coordinator, { type: 'migrate_requested', to, members });
 const close = (world: World): void => {
   world.command(world.coordinator, { type: 'close_requested', feerate: 3_000 });
@@ -72,15 +65,6 @@ const closedAlone = (world: World): void => {
   expect(world.cln.channels.every((c) => [...c.open.values()].every((open) => !open))).toBe(true);
   world.oracle.concluded();
 };
-const silent =
-  (from: string, type: FactoryMessage['type']) =>
-  (world: World): void => {
-    let gone = false;
-    world.tamper = (host, _to, envelope) => {
-      gone ||= host.name === from && envelope.message.type === type;
-      return gone && host.name === from ? [] : [envelope];
-    };
-  };
 const SAID = ['migrate', 'migrating', 'migrated', 'key_handover', 'key_received'] as const;
 
 describe('migration', () => {

@@ -8,7 +8,7 @@ import { publicKeyOf } from '../../keys.js';
 import type { FactoryPlan, FactorySpec, Terms } from '../../model.js';
 import { checkShape, planShape } from '../../shape.js';
 import { fundingAmount } from '../../transactions.js';
-import type { SpecExpectation } from '../../validate.js';
+import { DEFAULT_TERMS, type SpecExpectation } from '../../validate.js';
 
 /** The same 32 bytes for the same words. */
 export const digest = (words: string): Uint8Array => sha256(utf8ToBytes(words));
@@ -38,15 +38,7 @@ export const payoutScript = (index: number): Script => {
 export const channelScript = (index: number): Script => script(`0020${bytesToHex(digest(`channel ${index}`))}`);
 
 export const REGTEST = chainHash('06226e46111a0b59caaf126043eb5bbf28c34f3a5e332a1fc7b2b73cf188910f');
-export const TERMS: Terms = {
-  chainHash: REGTEST,
-  treeFeerate: 2_000,
-  activeBlocks: 4_320,
-  dyingBlocks: 432,
-  settlingBlocks: 432,
-  stockCsv: 144,
-  minDepth: 3,
-};
+export const TERMS: Terms = { ...DEFAULT_TERMS, chainHash: REGTEST };
 
 export interface ClientAmounts {
   readonly capacity: bigint;

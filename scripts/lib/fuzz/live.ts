@@ -36,22 +36,14 @@ import type { Effect, Event, Step } from '../../../factory-core/protocol/effects
 import { planShape } from '../../../factory-core/shape.js';
 import { fundingPrevout, fundingRequirement, pathOf } from '../../../factory-core/transactions.js';
 import { treeOf } from '../../../factory-core/tree-of.js';
-import { defaultPolicy } from '../../../factory-core/validate.js';
+import { DEFAULT_TERMS, defaultPolicy } from '../../../factory-core/validate.js';
 
 const digest = (words: string): Uint8Array => sha256(utf8ToBytes(words));
 const digestHex = (words: string): string => bytesToHex(digest(words));
 const NOBODYS = schnorrSignature('00'.repeat(64));
 const CLIENTS = 3;
 const HEIGHT = 800_000;
-const TERMS = {
-  chainHash: chainHash('06226e46111a0b59caaf126043eb5bbf28c34f3a5e332a1fc7b2b73cf188910f'),
-  treeFeerate: 2_000,
-  activeBlocks: 4_320,
-  dyingBlocks: 432,
-  settlingBlocks: 432,
-  stockCsv: 144,
-  minDepth: 3,
-} as const;
+const TERMS = { ...DEFAULT_TERMS, chainHash: chainHash('06226e46111a0b59caaf126043eb5bbf28c34f3a5e332a1fc7b2b73cf188910f') };
 
 type Draw = (bytes: number) => Uint8Array;
 interface Party {

@@ -97,9 +97,9 @@ export class Traffic {
   }
 
   private pair(random: Random): readonly [LightningNode, LightningNode] {
-    const { cluster, open } = this.world;
+    const { cluster, open, starting } = this.world;
     const everybody = [cluster.lsp, cluster.outsider, ...cluster.clients.filter((c) => open.has(c))];
-    const from = random.pick(everybody);
+    const from = random.pick(everybody.filter((node) => !starting.has(node)));
     return [from, random.pick(everybody.filter((node) => node !== from))];
   }
 

@@ -46,7 +46,6 @@ import type { Store } from './store/store.js';
 
 export interface App {
   readonly context: Context;
-  readonly messenger: Messenger;
   readonly start: () => Promise<void>;
   readonly stop: () => Promise<void>;
   /** There may be a new block. */
@@ -76,8 +75,14 @@ export const openPluginStore = (info: NodeInfo, options: Options): Store => open
 export const createApp = async (lightning: Lightning, info: NodeInfo, store: Store, options: Options, log: Log): Promise<App> => {
   const settings = settingsOf(options);
   const policy = defaultPolicy(info.chainHash);
-  const peers = new Peers();
   const messenger = new Messenger(lightning, log);
+  /** While the plugin runs. */
+  const later = (milliseconds: number, work: () => void): void => {
+    setTimeout(() => {
+      if (!stopped) work();
+    }, milliseconds).unref();
+  };
+  const peers = new Peers({ announce: (peer) => messenger.announce(peer), later });
   const { cltvFinal, chainBackend } = await lightning.config();
   const ledger = new BumpLedger(store);
   const bumper = new Bumper({ lightning, mempool: mempoolOf(connectBitcoind(chainBackend, info.network)), ledger, budget: settings.budget, log });
@@ -168,11 +173,7 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
     waiting,
     paused: () => problem,
     standing: (peer) => acquaintances.standing(peer),
-    later: (milliseconds, work) => {
-      setTimeout(() => {
-        if (!stopped) work();
-      }, milliseconds).unref();
-    },
+    later,
   });
   const ending = new AbortController();
   const scheduler: Scheduler = new Scheduler({
@@ -253,7 +254,6 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
 
   return {
     context,
-    messenger,
     poll,
     book: new ChannelBook(engine, lightning),
     watchdog,

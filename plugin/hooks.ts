@@ -194,5 +194,5 @@ export const connected = async (app: App | undefined, peer: NodeId): Promise<voi
   if (!app) return;
   const known = await app.context.lightning.peer(peer);
   if (known?.connected !== true || !known.supportsFactories) return;
-  app.messenger.announce(peer);
+  app.context.peers.connected(peer);
 };

@@ -42,6 +42,7 @@ class Bench {
   readonly sent: (FactoryMessage & { readonly to: NodeId })[] = [];
   readonly events: Event[] = [];
   readonly told: NodeId[] = [];
+  readonly announced: NodeId[] = [];
   readonly welcomed: NodeId[] = [];
   readonly waiting: (readonly [NodeId, string])[] = [];
   readonly begun: InstanceId[] = [];
@@ -83,7 +84,7 @@ class Bench {
     });
     this.inbox = new Inbox({
       engine,
-      peers: new Peers(),
+      peers: new Peers({ announce: (p) => void this.announced.push(p), later: () => undefined }),
       messenger,
       gate: this.gate,
       log,

@@ -33,6 +33,8 @@ export interface HtlcFacts {
     readonly channel?: FactoryChannelFacts;
     /** Other channels to the same peer that could carry it, best first: CLN chooses by balance and knows nothing of factories. */
     readonly others?: readonly { readonly channelId: ChannelId; readonly channel?: FactoryChannelFacts }[];
+    /** The channel the payer names, if it is a factory's and not CLN's choice: one of `others`, if that has room. */
+    readonly named?: ChannelId;
   };
 }
 
@@ -91,8 +93,12 @@ export const decideHtlc = (facts: HtlcFacts): HtlcDecision => {
   const wrongIn = incoming && problemOf(incoming, height, cltvExpiry);
   if (wrongIn) return refuse('incoming', wrongIn, facts);
   const wrongOut = forward?.channel && problemOf(forward.channel, height, forward.cltvExpiry);
+  const good = forward?.others?.filter(({ channel }) => !channel || (channel.avoid !== true && !problemOf(channel, height, forward.cltvExpiry))) ?? [];
+  // Who names a channel of several knows why: it moves into that factory (architecture 8), or has fitted its parts to the channels.
+  const named = good.find(({ channelId }) => channelId === forward?.named);
+  if (named) return { result: 'continue', forwardTo: named.channelId };
   if (!wrongOut && forward?.channel?.avoid !== true) return { result: 'continue' };
-  const other = forward.others?.find(({ channel }) => !channel || (channel.avoid !== true && !problemOf(channel, height, forward.cltvExpiry)));
+  const [other] = good;
   if (other) return { result: 'continue', forwardTo: other.channelId };
   return wrongOut ? refuse('outgoing', wrongOut, facts) : { result: 'continue' };
 };

@@ -1,8 +1,9 @@
 /** lightningd's questions, answered from the engine's memory. */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { NodeId } from '../blip/brands.js';
-import { decideHtlc } from '../factory-core/htlc-policy.js';
+import { decideHtlc, type HtlcFacts } from '../factory-core/htlc-policy.js';
 import type { App } from './app.js';
+import type { ChannelBook } from './engine/channel-book.js';
 import { isVirtual } from './engine/guardian.js';
 import { raiseBolt12Cltv } from './lightning/bolt12.js';
 import {
@@ -25,6 +26,7 @@ import {
   withLayer,
   SPLICING_COMMANDS,
   type CommandEvent,
+  type HtlcEvent,
 } from './lightning/hooks.js';
 import { FACTORY_MESSAGE_TYPE } from '../blip/factory-message.js';
 import type { Subscription } from './runtime/definition.js';
@@ -102,25 +104,12 @@ const htlc = async (app: App | undefined, params: JsonObject): Promise<HtlcVerdi
   if (app?.book.hasFactories() !== true) return { answer: CONTINUE };
   const event = readHtlc(params);
   const incoming = (await app.book.look(event.incoming.shortChannelId))?.facts;
-  const { forward } = event;
-  const name = forward?.channelId ?? forward?.shortChannelId;
-  const outgoing = name === undefined ? undefined : await app.book.look(name);
-  const facts = outgoing?.facts;
-  // CLN takes the channel with most room, frozen or not: another one to the same peer may do.
-  const others = facts && (!facts.active || facts.frozen || facts.avoid === true) ? await app.book.others(outgoing, forward?.amount) : [];
   const decision = decideHtlc({
     height: Math.max(event.height, app.context.engine.currentHeight()),
     amount: event.amount,
     cltvExpiry: event.cltvExpiry,
     ...(incoming ? { incoming } : {}),
-    ...(forward
-      ? {
-          forward: {
-            ...(forward.cltvExpiry === undefined ? {} : { cltvExpiry: forward.cltvExpiry }),
-            ...(facts ? { channel: facts, others } : {}),
-          },
-        }
-      : {}),
+    ...(event.forward ? { forward: await outgoing(app.book, event.forward) } : {}),
   });
   const answer = htlcAnswer(decision);
   if (decision.result === 'fail') {
@@ -129,6 +118,26 @@ const htlc = async (app: App | undefined, params: JsonObject): Promise<HtlcVerdi
   }
   const held = app.heldFees.answer(event, incoming?.earlyWarning);
   return held ? { answer, held } : { answer };
+};
+
+/**
+ * What decides about the channel an HTLC would leave by. lightningd takes the one with most room, whichever is named, frozen or not:
+ * another one to the same peer may do, or be what is meant.
+ */
+const outgoing = async (book: ChannelBook, { channelId, shortChannelId, cltvExpiry, amount }: NonNullable<HtlcEvent['forward']>): Promise<NonNullable<HtlcFacts['forward']>> => {
+  const name = channelId ?? shortChannelId;
+  const chosen = name === undefined ? undefined : await book.look(name);
+  const asked = channelId === undefined || shortChannelId === undefined ? undefined : await book.look(shortChannelId);
+  const named = asked?.channelId === channelId ? undefined : asked;
+  const facts = chosen?.facts;
+  const poor = facts && (!facts.active || facts.frozen || facts.avoid === true) ? chosen : undefined;
+  const peer = (named ?? poor)?.peer;
+  return {
+    ...(cltvExpiry === undefined ? {} : { cltvExpiry }),
+    ...(facts ? { channel: facts } : {}),
+    ...(peer === undefined ? {} : { others: await book.others(peer, chosen?.channelId ?? channelId, amount) }),
+    ...(named ? { named: named.channelId } : {}),
+  };
 };
 
 const command = async (app: App | undefined, params: JsonObject): Promise<HookAnswers['rpc_command']> => {

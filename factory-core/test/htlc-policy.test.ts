@@ -86,6 +86,20 @@ describe('an HTLC that is forwarded', () => {
     expect(decideHtlc({ ...base, cltvExpiry: far, forward: { cltvExpiry: far, channel: healthy, others } })).toEqual({ result: 'continue' });
     expect(decideHtlc({ ...base, cltvExpiry: far, forward: { cltvExpiry: far, channel: frozen, others: [others[0]!] } })).toMatchObject({ result: 'fail' });
   });
+
+  test('keeps to the channel that is named, if that can carry it; else CLN’s choice stands', () => {
+    const [named, another] = [channelId('11'.repeat(32)), channelId('22'.repeat(32))];
+    const decide = (facts: FactoryChannelFacts, chosen: FactoryChannelFacts | null = healthy) =>
+      decideHtlc({ ...base, cltvExpiry: far, forward: { cltvExpiry: far, ...(chosen ? { channel: chosen } : {}), others: [{ channelId: another, channel: healthy }, { channelId: named, channel: facts }], named } });
+    expect(decide(healthy)).toEqual({ result: 'continue', forwardTo: named });
+    expect(decide(healthy, null)).toEqual({ result: 'continue', forwardTo: named });
+    for (const bad of [{ active: false }, { frozen: true }, { avoid: true }, { earlyWarning: 2_000 }]) {
+      expect(decide({ ...healthy, ...bad })).toEqual({ result: 'continue' });
+      expect(decide({ ...healthy, ...bad }, { ...healthy, avoid: true })).toEqual({ result: 'continue', forwardTo: another });
+    }
+    // It has no room, and is not among the others.
+    expect(decideHtlc({ ...base, cltvExpiry: far, forward: { cltvExpiry: far, channel: healthy, others: [{ channelId: another }], named } })).toEqual({ result: 'continue' });
+  });
 });
 
 test('nothing that passes expires before the channel’s owner can be on chain, whatever the numbers', () => {

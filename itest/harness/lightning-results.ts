@@ -11,7 +11,7 @@ export interface LightningResults {
   fundchannel: { readonly txid: string; readonly outnum: number; readonly channel_id: string };
   close: { readonly type: string; readonly txids?: readonly string[] };
   invoice: { readonly bolt11: string; readonly payment_hash: string };
-  xpay: { readonly payment_preimage: string; readonly amount_msat: number; readonly amount_sent_msat: number };
+  xpay: { readonly payment_preimage: string; readonly amount_msat: number; readonly amount_sent_msat: number; readonly successful_parts: number };
   'factory-create': Factory & {
     readonly channels: readonly { readonly node_id: string; readonly channel_id: string; readonly capacity_msat: number }[];
     readonly excluded?: readonly Excluded[];

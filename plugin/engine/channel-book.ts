@@ -101,10 +101,10 @@ export class ChannelBook {
     return only && !another ? this.byChannelId(only.channelId) : undefined;
   }
 
-  /** Other channels to a channel's peer that have room for `amount`, the roomiest first. */
-  async others(than: Pick<BranchChannel, 'peer' | 'channelId'>, amount: Msat | undefined): Promise<readonly { readonly channelId: ChannelId; readonly channel?: FactoryChannelFacts }[]> {
-    const channels = (await this.lightning.channels({ peer: than.peer })).filter(
-      (c) => c.channelId !== than.channelId && c.connected && c.state === 'CHANNELD_NORMAL' && c.spendable >= (amount ?? 0n),
+  /** Channels to a peer, other than one of them, that have room for `amount`, the roomiest first. */
+  async others(peer: NodeId, than: ChannelId | undefined, amount: Msat | undefined): Promise<readonly { readonly channelId: ChannelId; readonly channel?: FactoryChannelFacts }[]> {
+    const channels = (await this.lightning.channels({ peer })).filter(
+      (c) => c.channelId !== than && c.connected && c.state === 'CHANNELD_NORMAL' && c.spendable >= (amount ?? 0n),
     );
     return [...channels]
       .sort((a, b) => (b.spendable > a.spendable ? 1 : -1))

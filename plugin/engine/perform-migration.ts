@@ -54,9 +54,11 @@ interface Target {
   readonly channels: readonly Channel[];
   /** Whether that is all the factory has. */
   readonly whole: boolean;
+  /** All of them, and those of other factories, or of none, with this peer. */
+  readonly withPeer: readonly Channel[];
   readonly earlyWarning: number;
 }
-const NOWHERE: Target = { channels: [], whole: false, earlyWarning: 0 };
+const NOWHERE: Target = { channels: [], whole: false, withPeer: [], earlyWarning: 0 };
 
 /** The channels of factory `to` with this peer. */
 const target = async (parts: MigrationParts, to: InstanceId, peer: NodeId): Promise<Target> => {
@@ -65,9 +67,10 @@ const target = async (parts: MigrationParts, to: InstanceId, peer: NodeId): Prom
   const all = state.live.branches.filter((b) => b.peer === peer).flatMap((b) => channelsOf(state.live, b).map((channel) => ({ branch: b, channel })));
   const own = all.filter(({ branch, channel }) => mayCarryHtlcs(state.live, branch, isClosing(state), channel));
   const ids = new Set(own.map(({ channel }) => channel.channelId));
-  const channels = (await parts.lightning.channels({ peer })).filter((c) => ids.has(c.channelId) && c.connected && c.state === 'CHANNELD_NORMAL');
+  const withPeer = await parts.lightning.channels({ peer });
+  const channels = withPeer.filter((c) => ids.has(c.channelId) && c.connected && c.state === 'CHANNELD_NORMAL');
   const earlyWarning = Math.max(0, ...own.map(({ channel }) => earlyWarningOf(state.live.spec, channel.depth)));
-  return { channels, whole: channels.length > 0 && channels.length === all.length, earlyWarning };
+  return { channels, whole: channels.length > 0 && channels.length === all.length, withPeer, earlyWarning };
 };
 
 const those = async (ln: Lightning, peer: NodeId, ids: readonly ChannelId[]): Promise<readonly Channel[]> =>
@@ -177,10 +180,10 @@ const payOurselves = async ({ lightning, factory, random }: MigrationParts, inst
 
 /**
  * The payments by which a balance has come to where it is. A payment is complete for its payer before the last channel is done
- * with its HTLC: until then the money is there only for who can publish in time.
+ * with its HTLC: until then the money is there only for who can publish in time. Which channel that is, is the node's in between to say.
  */
-const isSettled = ({ channels, whole }: Target, hashes: readonly PaymentHash[]): boolean =>
-  whole && channels.every((c) => c.htlcs.every((h) => !hashes.some((hash) => h.paymentHash.toString() === hash.toString())));
+const isSettled = ({ withPeer, whole }: Target, hashes: readonly PaymentHash[]): boolean =>
+  whole && withPeer.every((c) => c.htlcs.every((h) => !hashes.some((hash) => h.paymentHash.toString() === hash.toString())));
 
 /** All that could move has; the rest, and what moving has cost, is the coordinator's to make good. undefined: not yet. */
 const settled = async ({ lightning }: MigrationParts, instanceId: InstanceId, effect: Mover, old: readonly Channel[], into: Target): Promise<Event | undefined> => {

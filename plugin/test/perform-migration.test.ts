@@ -15,6 +15,7 @@ const OLD = instanceId('0a'.repeat(32));
 const NEW = instanceId('0b'.repeat(32));
 const OLD_CHANNEL = channelId('aa'.repeat(32));
 const NEW_CHANNEL = channelIdOf(0);
+const THIRD_CHANNEL = channelId('bb'.repeat(32));
 const HASH = paymentHash('cc'.repeat(32));
 const UPDATE = { feeBase: msat(1n), feePpm: 10, cltvDelta: 34, htlcMin: msat(0n), htlcMax: msat(990_000_000n) };
 const RESERVE = 10_000_000n;
@@ -26,6 +27,8 @@ type Role = 'coordinator' | 'member';
 class Node {
   old: Channel;
   next: Channel;
+  /** Of another factory with the same peer. */
+  third: Channel;
   status: PaymentStatus = 'none';
   fees = 0n;
   paid = false;
@@ -54,6 +57,7 @@ class Node {
     const peer = this.live.branches[0]!.peer;
     this.old = channel(OLD_CHANNEL, '1x1x1', peer);
     this.next = channel(NEW_CHANNEL, '2x2x2', peer);
+    this.third = channel(THIRD_CHANNEL, '3x3x3', peer);
   }
 
   get peer() {
@@ -65,7 +69,7 @@ class Node {
       channels: () => {
         this.looks += 1;
         this.onLook(this.looks);
-        return this.told('channels', [this.old, this.next]);
+        return this.told('channels', [this.old, this.next, this.third]);
       },
       paymentStatus: () => this.told('paymentStatus', this.status),
       sendAlong: (request) => {
@@ -252,8 +256,8 @@ describe('the member', () => {
     expect(await settle(node)).toMatchObject({ type: 'balance_settled', invoice: { owed: RESERVE + 11n, paymentHash: HASH, finalCltv: 40 } });
     expect(node.invoices).toEqual([RESERVE + 11n]);
   });
-  test('is not through before the HTLCs of its old channel, and its own on the new one, are', async () => {
-    for (const where of ['old', 'next'] as const) {
+  test('is not through before the HTLCs of its old channel, and its own on any other, are', async () => {
+    for (const where of ['old', 'next', 'third'] as const) {
       const node = emptied(new Node('member'));
       node.completed = [{ paymentHash: paymentHash('ef'.repeat(32)), status: 'complete', amount: msat(1_000n), sent: msat(1_001n) }];
       node[where] = { ...node[where], htlcs: [htlc('ef'.repeat(32))] };

@@ -72,7 +72,7 @@ const random = (bytes: number): Uint8Array => randomFillSync(new Uint8Array(byte
 
 export const openPluginStore = (info: NodeInfo, options: Options): Store => openSqliteStore(options['factory-db'] ?? join(info.lightningDir, 'cln-factory.sqlite3'));
 
-export const createApp = async (lightning: Lightning, info: NodeInfo, store: Store, options: Options, log: Log): Promise<App> => {
+export const createApp = async (lightning: Lightning, info: NodeInfo, store: Store, options: () => Options, log: Log): Promise<App> => {
   const settings = settingsOf(options);
   const policy = defaultPolicy(info.chainHash);
   const messenger = new Messenger(lightning, log);
@@ -85,7 +85,7 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
   const peers = new Peers({ announce: (peer) => messenger.announce(peer), later });
   const { cltvFinal, chainBackend } = await lightning.config();
   const ledger = new BumpLedger(store);
-  const bumper = new Bumper({ lightning, mempool: mempoolOf(connectBitcoind(chainBackend, info.network)), ledger, budget: settings.budget, log });
+  const bumper = new Bumper({ lightning, mempool: mempoolOf(connectBitcoind(chainBackend, info.network)), ledger, budget: () => settings.budget, log });
   const broadcaster = new Broadcaster(lightning, bumper, log);
   let problem = await rollbackProblem(lightning, store);
   if (problem !== undefined) log('broken', problem);
@@ -97,7 +97,16 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
   const engine: Engine = new Engine({
     store,
     log,
-    policy: { bounds: policy, random, pricing: settings.pricing, maxPurchaseFee: settings.maxPurchaseFee },
+    policy: {
+      bounds: policy,
+      random,
+      get pricing() {
+        return settings.pricing;
+      },
+      get maxPurchaseFee() {
+        return settings.maxPurchaseFee;
+      },
+    },
     performVolatile: (factory, effect) => {
       if (!watchOnly || effect.kind !== 'send') performer.volatile(factory, effect);
     },
@@ -135,18 +144,21 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
   };
 
   const events = new Events(log);
-  const acquaintances: Acquaintances = new Acquaintances(engine, [settings.accept, settings.waiting], (peer) =>
+  const acquaintances: Acquaintances = new Acquaintances(engine, () => [settings.accept, settings.waiting], (peer) =>
     wishOf(waiting.wishes(), peer) ? 'known' : waiting.waitsHere(peer) ? 'guest' : 'stranger',
   );
   const gate: Gate = new Gate({ standing: (peer) => acquaintances.standing(peer), now: () => performance.now(), log });
-  const { minCapacity, maxCapacity, maxStock } = settings.allocation;
   const waiting: WaitingDesk = new WaitingDesk({
     store,
     engine,
     messenger,
     gate,
     events,
-    policy: { allows: (node) => isNamed(settings.waiting, node), chainHash: info.chainHash, minCapacity: larger(minCapacity, policy.capacity.min), maxCapacity: smaller(maxCapacity, policy.capacity.max), maxStock },
+    policy: () => {
+      const { minCapacity, maxCapacity, maxStock } = settings.allocation;
+      const { min, max } = policy.capacity;
+      return { allows: (node) => isNamed(settings.waiting, node), chainHash: info.chainHash, minCapacity: larger(minCapacity, min), maxCapacity: smaller(maxCapacity, max), maxStock };
+    },
   });
   const heldFees = new HeldFees(engine, (id, event) => guarded(() => engine.dispatch(id, event)), log);
   const joining = new Joining({
@@ -180,7 +192,7 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
     engine,
     events,
     log,
-    auto: settings.autoRotate,
+    auto: () => settings.autoRotate,
     paused: () => problem,
     isConnected: (node) => peers.speaksOurs(node),
     waiting: () => waiting.waiting(),
@@ -206,7 +218,7 @@ export const createApp = async (lightning: Lightning, info: NodeInfo, store: Sto
     watchOnly: () => problem,
   };
 
-  const watchdog = new Watchdog({ engine, lightning, log, autoClose: settings.autoClose, paused: () => problem });
+  const watchdog = new Watchdog({ engine, lightning, log, autoClose: () => settings.autoClose, paused: () => problem });
   const rotator = new Rotator({ engine, lightning, log });
   const watch = new Watch(engine);
   const follower: Follower = createFollower({

@@ -57,7 +57,7 @@ const plugin = createPlugin({
     if (tooOld !== undefined) throw new CannotStart(tooOld);
     try {
       const store = openPluginStore(info, options);
-      const starting = await createApp(lightning, info, store, options, log);
+      const starting = await createApp(lightning, info, store, () => plugin.options, log);
       starting.context.engine.onChange(announceState);
       starting.watchdog.onWarning(announceWarning);
       starting.context.events.on(announceEvent);

@@ -31,9 +31,11 @@ describe('the waiting room', () => {
     expect(await rpcError(join(1_000_000))).toMatchObject({ code: 3010 });
     expect(await waitingOf(client)).toMatchObject({ wishes: [{ lsp_node_id: lsp.id, state: 'over', reason: expect.stringContaining('factory-waiting') }] });
 
-    await lsp.restart({ 'factory-min-depth': 1, 'factory-waiting': client.id });
-    for (const c of cluster.clients) await c.connect(lsp);
-    await lspSees(cluster);
+    // At once: nobody has to restart the node to let somebody in.
+    const set = (config: string, val: string) => lsp.call('setconfig', { config, val, transient: true });
+    expect(await rpcError(set('factory-waiting', 'everybody'))).toMatchObject({ code: -32_602, message: expect.stringContaining('factory-waiting') });
+    expect(await rpcError(set('factory-mainnet', 'true'))).toMatchObject({ code: -32_602, message: expect.stringContaining('dynamic') });
+    expect(await set('factory-waiting', client.id)).toMatchObject({ config: { config: 'factory-waiting', value_str: client.id, dynamic: true } });
     expect(await join(1_000_000)).toMatchObject({ state: 'waiting', capacity_msat: 1_000_000_000 });
     expect(await join(800_000)).toMatchObject({ state: 'waiting', capacity_msat: 800_000_000, stock_msat: 100_000_000 });
     expect(await rpcError(cluster.client(1).call('factory-join', { lsp_node_id: lsp.id, capacity: 800_000 }))).toMatchObject({ code: 3010 });

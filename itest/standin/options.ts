@@ -94,6 +94,18 @@ export class Options {
     }));
   }
 
+  /** The plugin whose option this is, if `setconfig` may change it. */
+  dynamic(name: string): string | undefined {
+    const spec = this.specs.get(name);
+    return spec?.dynamic === true ? spec.plugin : undefined;
+  }
+
+  /** @returns how `setconfig` shows it */
+  change(name: string, value: string | undefined, transient: boolean): JsonObject {
+    this.settings = [...this.settings, { name, value, source: transient ? 'setconfig transient' : 'setconfig' }];
+    return { config: name, ...(this.configs()[name] as JsonObject) };
+  }
+
   /** `listconfigs`. */
   configs(): JsonObject {
     const entries = [...this.specs.values()].flatMap((spec): [string, Json][] => {

@@ -5,7 +5,7 @@ import { BASE_FEATURES, type FeaturePlace, uniteFeatures } from './features.js';
 import { type Log, parseLevel } from './log.js';
 import type { Node } from './node.js';
 import { OptionError } from './options.js';
-import { opt, oneOf, req, str } from './params.js';
+import { bool, def, opt, oneOf, req, str } from './params.js';
 import { type Manifest, ManifestError, parseManifest } from './plugin-manifest.js';
 import { PluginProcess } from './plugin-process.js';
 import { CODE, FatalError, field, isObject, type Json, type JsonObject, messageOf, RpcError, text } from './types.js';
@@ -271,17 +271,26 @@ export class PluginHost {
 
   // Commands
 
+  /** Options of plugins; lightningd's own do not change here. What is not transient is forgotten at the end all the same. */
+  private async setConfig(name: string, value: string | undefined, transient: boolean, call: Call): Promise<Json> {
+    const { options } = this.node;
+    const plugin = this.plugins.find(({ process }) => process.file === options.dynamic(name));
+    if (plugin === undefined) throw new RpcError(CODE.invalidParams, `config: Not a dynamic config option: invalid token '"${name}"'`);
+    await this.forward(plugin, 'setconfig', { config: name, ...(value === undefined ? {} : { val: value }) }, call);
+    return call.checkOnly ? {} : { config: options.change(name, value, transient) };
+  }
+
   private method(plugin: Plugin, name: string, usage: string): Command {
-    const forward = (params: Json | undefined, call: Call): Promise<Json> => {
-      const notify = (kind: string, body: JsonObject): void => {
-        call.notify(kind as 'message' | 'progress', body);
-      };
-      if (!call.checkOnly) return plugin.process.request(this.requestId(name, call.id), name, params ?? {}, notify);
-      if (plugin.manifest?.canCheck !== true) return Promise.resolve({ command_to_check: name });
-      const whole = Array.isArray(params) ? [name, ...(params as readonly Json[])] : { command_to_check: name, ...(params as JsonObject | undefined) };
-      return plugin.process.request(this.requestId('check', call.id), 'check', whole, notify);
+    return { name, usage, run: (params, call) => this.forward(plugin, name, params, call) };
+  }
+  private forward(plugin: Plugin, name: string, params: Json | undefined, call: Call): Promise<Json> {
+    const notify = (kind: string, body: JsonObject): void => {
+      call.notify(kind as 'message' | 'progress', body);
     };
-    return { name, usage, run: forward };
+    if (!call.checkOnly) return plugin.process.request(this.requestId(name, call.id), name, params ?? {}, notify);
+    if (plugin.manifest?.canCheck !== true) return Promise.resolve({ command_to_check: name });
+    const whole = Array.isArray(params) ? [name, ...(params as readonly Json[])] : { command_to_check: name, ...(params as JsonObject | undefined) };
+    return plugin.process.request(this.requestId('check', call.id), 'check', whole, notify);
   }
 
   commands(): readonly Command[] {
@@ -295,6 +304,7 @@ export class PluginHost {
         await this.stop(found, 'stopped by lightningd via RPC');
         return { command: 'stop', result: `Successfully stopped ${found.process.name}.` };
       }),
+      command('setconfig', { config: req(str), val: opt(str), transient: def(bool, false) }, ({ config, val, transient }, call) => this.setConfig(config, val, transient, call)),
     ];
   }
 

@@ -18,7 +18,7 @@ export class Acquaintances {
   /** @param named by the operator: whose invitations are taken, who may wait @param also whom this node knows besides its factories */
   constructor(
     private readonly engine: Pick<Engine, 'all' | 'onChange'>,
-    private readonly named: readonly Accept[],
+    private readonly named: () => readonly Accept[],
     private readonly also: (peer: NodeId) => Standing = () => 'stranger',
   ) {
     engine.onChange(({ before, after }) => {
@@ -27,7 +27,7 @@ export class Acquaintances {
   }
 
   standing(peer: NodeId): Standing {
-    if (this.named.some((accept) => accept.kind === 'nodes' && accept.nodes.has(peer))) return 'known';
+    if (this.named().some((accept) => accept.kind === 'nodes' && accept.nodes.has(peer))) return 'known';
     const all = this.engine.all();
     if (all.length !== this.factories) this.parties = undefined;
     this.factories = all.length;

@@ -58,7 +58,7 @@ export interface BumperParts {
   /** bitcoind itself, which may not be there. */
   readonly mempool: Mempool;
   readonly ledger: BumpLedger;
-  readonly budget: Budget;
+  readonly budget: () => Budget;
   readonly log: Log;
 }
 
@@ -103,7 +103,8 @@ export class Bumper {
 
   /** @throws LightningError, StoreError: nothing was sent then, or it is entered in the ledger */
   async bump(request: BumpRequest): Promise<BumpResult> {
-    const { ledger, budget, lightning } = this.parts;
+    const { ledger, lightning } = this.parts;
+    const budget = this.parts.budget();
     const { tx, height, refused, account, left } = request;
     const { signable: parent } = tx;
     const own = ledger.openFor(parent.txid);

@@ -21,7 +21,7 @@ export interface SchedulerParts {
   readonly events: Pick<Events, 'emit'>;
   readonly log: Log;
   /** Option `factory-auto-rotate`. */
-  readonly auto: boolean;
+  readonly auto: () => boolean;
   /** Why nothing may be signed, if so. */
   readonly paused: () => string | undefined;
   /** Peers that are connected and speak our protocol. */
@@ -85,7 +85,7 @@ export class Scheduler {
   private begin(id: InstanceId): void {
     const { auto, paused, rotate, log } = this.parts;
     // One at a time: the wallet's coins are for one ceremony (architecture 12.17).
-    if (!auto || this.stopped || paused() !== undefined || this.beginning.size > 0) return;
+    if (!auto() || this.stopped || paused() !== undefined || this.beginning.size > 0) return;
     this.beginning.add(id);
     const before = this.live(id)?.rotation?.to;
     void rotate(id)

@@ -22,7 +22,8 @@ export interface WaitingParts {
   readonly messenger: Pick<Messenger, 'send'>;
   readonly gate: Pick<Gate, 'answers' | 'begins' | 'ignored'>;
   readonly events: Pick<Events, 'emit'>;
-  readonly policy: WaitingPolicy;
+  /** The operator may change it. */
+  readonly policy: () => WaitingPolicy;
 }
 
 const ROOM = 'waiting_room';
@@ -50,7 +51,7 @@ export class WaitingDesk {
 
   /** Who waits here, in the order in which they came; of those the operator still lets wait. */
   waiting(): WaitingRoom {
-    return this.room.filter((w) => this.parts.policy.allows(w.nodeId));
+    return this.room.filter((w) => this.parts.policy().allows(w.nodeId));
   }
   wishes(): Wishes {
     return this.own;
@@ -79,7 +80,7 @@ export class WaitingDesk {
     this.say(peer);
     const there = this.room.find((w) => w.nodeId === peer);
     if (!there) return;
-    if (this.parts.policy.allows(peer)) {
+    if (this.parts.policy().allows(peer)) {
       this.saveRoom(rules.seen(this.room, peer, this.parts.engine.currentHeight()), 'waiting_seen', peer);
       return;
     }
@@ -100,7 +101,7 @@ export class WaitingDesk {
     }
     const { policy, engine, gate } = this.parts;
     const { next, answer } =
-      message.type === 'waiting_join' ? rules.enter(this.room, from, wish, message, policy, engine.currentHeight()) : rules.withdraw(this.room, from);
+      message.type === 'waiting_join' ? rules.enter(this.room, from, wish, message, policy(), engine.currentHeight()) : rules.withdraw(this.room, from);
     if (next === this.room) {
       // Nothing that anybody here waits for.
       if (answer.type === 'waiting_accepted' || gate.answers(from)) this.send(from, wish, answer);
@@ -141,7 +142,7 @@ export class WaitingDesk {
     return wish;
   }
   private say(coordinator: NodeId): void {
-    const due = rules.unanswered(this.own, coordinator, this.parts.policy.chainHash);
+    const due = rules.unanswered(this.own, coordinator, this.parts.policy().chainHash);
     if (due) this.send(coordinator, due.wish, due.message);
   }
   private send(to: NodeId, wish: number, message: WaitingMessage): void {

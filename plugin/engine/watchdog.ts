@@ -21,7 +21,7 @@ export interface WatchdogParts {
   readonly lightning: Pick<Lightning, 'peers' | 'feerates'>;
   readonly log: Log;
   /** Option `factory-auto-close`. */
-  readonly autoClose: boolean;
+  readonly autoClose: () => boolean;
   /** Why nothing may be signed, if so. */
   readonly paused: () => string | undefined;
 }
@@ -91,7 +91,7 @@ export class Watchdog {
     const { live } = state;
     const { spec, chain } = live;
     const attempts = this.attempts.get(instanceId) ?? NEVER;
-    if (!autoClose || paused() !== undefined || !closeDue(spec, chain.tip, attempts, live.close !== undefined)) return;
+    if (!autoClose() || paused() !== undefined || !closeDue(spec, chain.tip, attempts, live.close !== undefined)) return;
     if (!canClose(state) || awayFrom(state, connected).length > 0) return;
     const market = await lightning.feerates();
     const feerate = Math.max(market.floor, targetFeerate(market, PATIENCE_BLOCKS, calendarOf(spec).guard - chain.tip));

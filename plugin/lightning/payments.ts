@@ -117,15 +117,24 @@ export const paymentApi = (rpc: Rpc): PaymentApi => {
     if (!known) await createLayer(rpc, layer);
     const disabled = known ?? new Set<string>();
     layers.set(layer, disabled);
-    const sides = (channel: string): readonly string[] => [`${channel}/0`, `${channel}/1`];
-    for (const channel of channels.filter((c) => !disabled.has(c))) {
-      for (const side of sides(channel)) await rpc.call('askrene-update-channel', { layer, short_channel_id_dir: side, enabled: false });
-      disabled.add(channel);
-    }
-    for (const channel of [...disabled].filter((c) => !channels.includes(c))) {
-      for (const side of sides(channel)) await restore(rpc, layer, side);
-      disabled.delete(channel);
-    }
+    // All at once: somebody waits for a route, and a rotation disables the channels of every member.
+    const each = (some: readonly string[], change: (side: string) => Promise<unknown>, noted: (channel: string) => void): Promise<unknown> =>
+      Promise.all(
+        some.map(async (channel) => {
+          await Promise.all([`${channel}/0`, `${channel}/1`].map(change));
+          noted(channel);
+        }),
+      );
+    await each(
+      channels.filter((c) => !disabled.has(c)),
+      (side) => rpc.call('askrene-update-channel', { layer, short_channel_id_dir: side, enabled: false }),
+      (channel) => disabled.add(channel),
+    );
+    await each(
+      [...disabled].filter((c) => !channels.includes(c)),
+      (side) => restore(rpc, layer, side),
+      (channel) => disabled.delete(channel),
+    );
   };
   return {
     ownInvoice: (request) => invoice(rpc, request),

@@ -165,7 +165,7 @@ describe('whom we know', () => {
   const over = state({ role: 'coordinator', phase: 'aborted', request: { clients: [{ nodeId: peer(4) }] } });
 
   test('whom the operator has named, who runs a factory we live in, and our clients; who has only invited us is a guest', () => {
-    const friends = new Acquaintances(engine, [{ kind: 'nodes', nodes: new Set([FRIEND]) }]);
+    const friends = new Acquaintances(engine, () => [{ kind: 'nodes', nodes: new Set([FRIEND]) }]);
     expect([FRIEND, STRANGER, peer(3), peer(4)].map((p) => friends.standing(p))).toEqual(['known', 'stranger', 'stranger', 'stranger']);
     put(0, invited);
     put(1, mine);
@@ -177,7 +177,7 @@ describe('whom we know', () => {
   });
   test('factories of the store are seen, though nothing has changed', () => {
     factories.length = 0;
-    const friends = new Acquaintances(engine, [{ kind: 'any' }]);
+    const friends = new Acquaintances(engine, () => [{ kind: 'any' }]);
     expect(friends.standing(peer(4))).toBe('stranger');
     factories.push({ state: mine } as Factory);
     expect([peer(4), FRIEND].map((p) => friends.standing(p))).toEqual(['known', 'stranger']);

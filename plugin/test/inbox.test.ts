@@ -69,7 +69,7 @@ class Bench {
       onChange: () => () => undefined,
     };
     const log = (level: string, text: string): void => void this.log.push(`${level} ${text}`);
-    const acquaintances = new Acquaintances(engine, [accept]);
+    const acquaintances = new Acquaintances(engine, () => [accept]);
     const standing = (p: NodeId) => acquaintances.standing(p);
     const messenger = { send: (to: NodeId, { message }: FactoryEnvelope) => void this.sent.push({ ...message, to }) };
     this.gate = new Gate({ standing, now: () => this.now, log });

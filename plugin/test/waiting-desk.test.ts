@@ -50,7 +50,7 @@ class Bench {
       messenger: { send: (to, { header, message }) => void this.sent.push({ to, wish: header.attempt, message: message as WaitingMessage }) },
       gate: { answers: () => true, begins: () => this.begins, ignored: () => undefined },
       events: { emit: (event) => void this.events.push(event) },
-      policy: { allows: () => this.allowed, chainHash: REGTEST, minCapacity: sat(50_000n), maxCapacity: sat(2_000_000n), maxStock: sat(500_000n) },
+      policy: () => ({ allows: () => this.allowed, chainHash: REGTEST, minCapacity: sat(50_000n), maxCapacity: sat(2_000_000n), maxStock: sat(500_000n) }),
     });
     this.desk.start();
     return this.desk;

@@ -35,7 +35,7 @@ class Bench {
         feerates: () => Promise.resolve(MARKET),
       },
       log: (level, text) => void this.log.push(`${level} ${text}`),
-      autoClose,
+      autoClose: () => autoClose,
       paused: () => this.paused,
     });
     this.watchdog.onWarning((w) => this.warnings.push(w));

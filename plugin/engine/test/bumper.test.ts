@@ -25,7 +25,7 @@ let store: MemoryStore;
 let logged: string[];
 const ledger = (): BumpLedger => new BumpLedger(store);
 const bumper = (budget: Partial<Budget> = {}, book = ledger()): Bumper =>
-  new Bumper({ lightning: world.lightning, mempool: world.mempool, ledger: book, budget: { ...BUDGET, ...budget }, log: (_, text) => logged.push(text) });
+  new Bumper({ lightning: world.lightning, mempool: world.mempool, ledger: book, budget: () => ({ ...BUDGET, ...budget }), log: (_, text) => logged.push(text) });
 const request = (over: Partial<BumpRequest> = {}): BumpRequest => ({ instanceId: INSTANCE, account: 'exit', left: 1, tx: root, height: HEIGHT, waited: 0, ...over });
 /** As the broadcaster does: the parent first. */
 const bump = async (by: Bumper, over: Partial<BumpRequest> = {}): Promise<BumpResult> => {

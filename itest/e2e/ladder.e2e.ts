@@ -145,13 +145,15 @@ describe('the schedule', () => {
     const { schedule } = await statusOf(lsp, next);
     expect(schedule).toMatchObject({ step: 'waiting', why: expect.stringContaining('not connected') });
     for (const node of away) expect(schedule?.why).toContain(node.id);
+    await said('schedule_waiting', next);
     await mineTo(next, heights.settling);
     expect((await statusOf(lsp, next)).schedule).toMatchObject({ step: 'close' });
     expect(await bitcoind.call('getrawmempool')).toEqual([]);
+    await said('schedule_close', next);
     await mineTo(next, heights.guard);
     await lsp.waitFor('the root to be published', () => bitcoind.spender(funding.txid, funding.vout, 60));
     // It is out before that is said.
-    for (const event of ['schedule_waiting', 'schedule_close', 'schedule_publish_root']) await said(event, next);
+    await said('schedule_publish_root', next);
     expect((await lsp.call('factory-list')).factories).toHaveLength(2);
   });
 });

@@ -9,7 +9,7 @@ const schedules = Number(process.env['SIM_REAL_SCHEDULES'] ?? 40);
 
 describe('simulator, with real cryptography', () => {
   test(`${String(schedules)} schedules`, () => {
-    const report = checkSchedules(schedules, true, process.env['SIM_SEED']);
+    const report = checkSchedules(schedules, true, process.env['SIM_SEED'], process.env['SIM_STAGES']);
     expect(report).toMatch(/schedules/);
     if (process.env['SIM_REAL_SCHEDULES'] !== undefined) process.stderr.write(`${report}\n`);
   }, 24 * 3_600_000);

@@ -103,7 +103,7 @@ export class Watchdog {
 }
 
 /** Nobody has left, and no close is under way or signed. */
-const canClose = ({ live, closing }: CoordinatorLive): boolean =>
+export const canClose = ({ live, closing }: CoordinatorLive): boolean =>
   !closing &&
   live.close?.signature === undefined &&
   fundingStatus(live).kind === 'confirmed' &&

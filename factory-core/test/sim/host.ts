@@ -118,6 +118,8 @@ export class Host {
   /** The blocks this node has seen, the last ones. */
   readonly seen: Block[] = [];
   private memory: Memory | undefined;
+  /** How many processes there have been. */
+  starts = 0;
   private readonly watching = new WeakMap<Live['branches'], ReturnType<typeof watched>>();
 
   constructor(
@@ -131,6 +133,7 @@ export class Host {
   }
 
   private fresh(state: FactoryState | undefined): Memory {
+    this.starts += 1;
     const signer = spyOn(createSigner(this.identity.secret, this.outside.random), this.record);
     return { state, signer, timers: [], jobs: [], tasks: [], fees: new Set() };
   }
@@ -149,7 +152,7 @@ export class Host {
   }
   /** As the process knows it, or, while there is none, the disk. */
   get state(): FactoryState | undefined {
-    return this.memory ? this.memory.state : this.disk.load().state;
+    return this.memory ? this.memory.state : this.disk.stored;
   }
   get live(): Live | undefined {
     const state = this.state;
@@ -203,7 +206,12 @@ export class Host {
 
   create(request: CreateRequest): void {
     const { state, effects } = begin(request);
-    this.commit({ state, effects });
+    try {
+      this.commit({ state, effects });
+    } catch (error) {
+      if (!(error instanceof StoreFailure)) throw error;
+      this.outside.note(`${this.name}: a creation was not stored`);
+    }
   }
 
   /**

@@ -1,6 +1,6 @@
 /**
- * The next factory, as far as the one that is simulated must know it: where balances go, and what the coordinator pays. It is
- * active when the driver says so.
+ * Where balances go, and what the coordinator pays: to another factory that is simulated, too, or to one that is no more than a
+ * name, and active when the driver says so.
  */
 import { bytesToHex } from '@noble/hashes/utils.js';
 import { instanceId, msat, paymentHash, paymentSecret, type InstanceId, type NodeId, type PaymentHash } from '../../../blip/brands.js';
@@ -19,9 +19,23 @@ export const NEXT = instanceId('5a'.repeat(32));
 export const ANOTHER = instanceId('5b'.repeat(32));
 const THERE: readonly InstanceId[] = [NEXT, ANOTHER];
 
+/** The way into a factory that is simulated itself. */
+export interface Passage {
+  /** Whether this member's channel there takes payments now, at both ends. */
+  readonly isOpen: (member: NodeId) => boolean;
+  readonly pay: (member: NodeId, amount: bigint) => void;
+}
+
+/** The channels that are left. */
+export interface Departure {
+  /** Whether a payment out of this one passes the coordinator now. */
+  readonly isOpen: (channel: SimChannel) => boolean;
+  readonly paysOut: (channel: SimChannel) => void;
+}
+
 /** One member's books, in msat. */
 export interface Account {
-  /** In its channels of the next factory. */
+  /** In its channels of a factory that is not simulated. */
   there: bigint;
   /** What moving has cost. */
   fees: bigint;
@@ -42,7 +56,12 @@ export class Moving {
   losses = 0;
   private readonly lost = new Set<PaymentHash>();
 
-  constructor(private readonly cln: Cln) {}
+  /** @param passage into another factory, if it is simulated */
+  constructor(
+    private readonly cln: Cln,
+    private readonly passage: (to: InstanceId) => Passage | undefined,
+    private readonly departure: Departure,
+  ) {}
 
   account(member: NodeId): Account {
     const account = this.accounts.get(member) ?? { there: 0n, fees: 0n, repaid: 0n };
@@ -53,17 +72,25 @@ export class Moving {
   isReady(node: NodeId, effect: DurableEffect): boolean {
     switch (effect.kind) {
       case 'await_next':
+        return this.isOpen(node, effect.to);
       case 'move_balance':
-        return this.active && THERE.includes(effect.to);
+        return this.isOpen(node, effect.to) && this.moves(node, effect.from);
       case 'settle_balance':
-        return this.active && this.idle(node, effect.from);
+        return this.isOpen(node, effect.to) && this.idle(node, effect.from) && this.moves(node, effect.from);
       case 'await_owed':
-        return this.active && this.paid.has(effect.paymentHash);
+        return this.isOpen(node, effect.to) && this.paid.has(effect.paymentHash);
       case 'pay_owed':
-        return this.active && this.idle(node, effect.from) && (this.arrives(effect.invoice) || this.objection(effect) !== undefined);
+        return this.isOpen(effect.peer, effect.to) && this.idle(node, effect.from) && (this.arrives(effect.invoice) || this.objection(effect) !== undefined);
       default:
         return true;
     }
+  }
+  private isOpen(member: NodeId, to: InstanceId): boolean {
+    return this.active && (this.passage(to)?.isOpen(member) ?? THERE.includes(to));
+  }
+  /** Whether all that is to be moved can be. */
+  private moves(node: NodeId, ids: readonly SimChannel['id'][]): boolean {
+    return this.of(node, ids).every((c) => spareOf(node, c) <= 0n || this.departure.isOpen(c));
   }
   private idle(node: NodeId, ids: readonly SimChannel['id'][]): boolean {
     const channels = this.of(node, ids);
@@ -73,24 +100,30 @@ export class Moving {
     return ids.flatMap((id) => this.cln.find(node, id) ?? []);
   }
 
-  private move(node: NodeId, ids: readonly SimChannel['id'][]): void {
+  private move(node: NodeId, ids: readonly SimChannel['id'][], to: InstanceId): void {
     const account = this.account(node);
     for (const c of this.of(node, ids)) {
-      const offered = c.htlc?.from === node ? c.htlc.amount : 0n;
-      const spare = c.balance - offered - RESERVE - FEE;
+      const spare = spareOf(node, c);
       if (spare <= 0n) continue;
+      this.departure.paysOut(c);
       c.balance -= spare + FEE;
-      account.there += spare;
+      this.arrive(node, spare, to);
       account.fees += FEE;
     }
   }
 
-  moved(node: NodeId, { attempt, from }: Of<'move_balance'>): Event {
-    this.move(node, from);
+  private arrive(node: NodeId, amount: bigint, to: InstanceId): void {
+    const passage = this.passage(to);
+    if (passage) passage.pay(node, amount);
+    else this.account(node).there += amount;
+  }
+
+  moved(node: NodeId, { attempt, from, to }: Of<'move_balance'>): Event {
+    this.move(node, from, to);
     return { type: 'balance_moved', attempt };
   }
-  settled(node: NodeId, { attempt, from, unpaid }: Of<'settle_balance'>): Event {
-    this.move(node, from);
+  settled(node: NodeId, { attempt, from, to, unpaid }: Of<'settle_balance'>): Event {
+    this.move(node, from, to);
     const owed = this.owedTo(node, from);
     if (owed === 0n) return { type: 'balance_settled', attempt };
     const before = this.asked.get(node);
@@ -133,8 +166,12 @@ export class Moving {
     if (this.lost.has(invoice.paymentHash)) return { type: 'owed_refused', member, reason: 'lost' };
     this.paid.add(invoice.paymentHash);
     const account = this.account(peer);
-    account.there += invoice.owed;
+    if (account.repaid > 0n) throw new Error(`${peer} is paid twice`);
+    this.arrive(peer, invoice.owed, effect.to);
     account.repaid += invoice.owed;
     return { type: 'owed_paid', member };
   }
 }
+
+/** What a member can send out of a channel, in msat. */
+const spareOf = (node: NodeId, { balance, htlc }: SimChannel): bigint => balance - (htlc?.from === node ? htlc.amount : 0n) - RESERVE - FEE;

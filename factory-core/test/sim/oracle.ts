@@ -12,6 +12,7 @@ import { buildLeaf, fundingRequirement, pathOf, slotAmount } from '../../transac
 import { treeOf } from '../../tree-of.js';
 import { outpointText } from './chain.js';
 import type { SimChannel } from './cln.js';
+import { HandedKeys } from './handed-keys.js';
 import type { Host } from './host.js';
 import type { FactoryState } from './store.js';
 import type { World } from './world.js';
@@ -30,7 +31,11 @@ export class Oracle {
   private readonly bought = new Set<PaymentHash>();
   private readonly knownLive = new WeakMap<Host, Live['branches']>();
 
-  constructor(private readonly world: World) {}
+  private readonly handedKeys: HandedKeys;
+
+  constructor(private readonly world: World) {
+    this.handedKeys = new HandedKeys(world, (holds, text) => this.expect(holds, text));
+  }
 
   violated(text: string): never {
     throw new Violation(text);
@@ -50,9 +55,10 @@ export class Oracle {
       case 'purchase_partial':
       case 'close_partial':
         this.releasing(from, from.record.parts.get(message.partial)?.signable);
+        this.handedKeys.signing(from);
         return;
       case 'key_handover':
-        this.handingOver(from);
+        this.handedKeys.handingOver(from);
         return;
       case 'signatures':
       case 'leaf_signature':
@@ -73,19 +79,9 @@ export class Oracle {
     this.released.set(key, s.sighash);
   }
 
-  /** A key leaves: everything its owner had is elsewhere, this node knows that for good, and nothing is pending (architecture 8). */
-  private handingOver(from: Host): void {
-    const { state } = from.disk.load();
-    const live = state?.phase === 'live' ? state.live : undefined;
-    this.expect(live?.handedOver === true, `${from.name} hands its key over, and would not know after a crash`);
-    const left = this.world.cln.channels.filter((c) => c.fundee === from.id && live?.branches.some((b) => channelsOf(live, b).some(({ channelId }) => channelId === c.id)));
-    const { fees, repaid } = this.world.moving.account(from.id);
-    this.expect(left.reduce((sum, c) => sum + c.balance, fees) <= repaid, `${from.name} hands its key over, and has a balance here`);
-    this.expect(left.every((c) => !c.htlc), `${from.name} hands its key over while an HTLC is pending`);
-  }
-
   stored(host: Host, _before: FactoryState | undefined, after: FactoryState): void {
     if (!this.world.isHonest(host) || after.phase !== 'live') return;
+    this.handedKeys.stored(host, after);
     const bought = after.role === 'member' ? after.purchasing?.current : undefined;
     if (bought?.progress.step === 'stored') this.bought.add(hashOf(bought.preimage));
     if (this.knownLive.get(host) === after.live.branches) return;
@@ -163,17 +159,18 @@ export class Oracle {
     if (!this.world.isHonest(from)) return;
     this.checkSigned(`${from.name} publishes`, tx);
     const { outpoint, amount, script } = tx.signable.tx.prevout;
-    if (tx.signable.purpose === 'turnover') this.takingBack(from, tx.signable);
+    const { purpose } = tx.signable;
+    // Signed by one node for several, in part or in all: it is on record like what goes over the wire.
+    if (purpose === 'turnover' || purpose === 'close') this.releasing(from, tx.signable);
+    if (purpose === 'turnover') this.takingBack(from, tx.signable);
     const spent = this.world.chain.output(outpoint);
     this.expect(!spent || (spent.amount === amount && spent.script === script), `${from.name} publishes a ${tx.signable.purpose} of another output`);
   }
-  /** Signed once, and by nobody who has anything below it: whoever has not parted with its key, on its own disk, is not there. */
+  /** By nobody who has anything below it: whoever has not parted with its key, on its own disk, is not there. */
   private takingBack(from: Host, s: Signable): void {
-    this.expect(from.disk.signedOnce({ outpoint: s.tx.prevout.outpoint, purpose: s.purpose }) === s.sighash, `${from.name} takes a subtree back, and that is not on record`);
     for (const member of this.world.members) {
       if (!this.world.isHonest(member) || !s.signers.includes(member.identity.key)) continue;
-      const { state } = member.disk.load();
-      this.expect(state?.phase === 'live' && state.live.handedOver === true, `${from.name} takes what is ${member.name}’s`);
+      this.expect(this.handedKeys.isGone(member), `${from.name} takes what is ${member.name}’s`);
     }
   }
 
@@ -224,6 +221,7 @@ export class Oracle {
       const [violation] = host.record.violations;
       if (violation !== undefined) this.violated(violation);
     }
+    this.handedKeys.check();
   }
 
   /** When all is quiet and the network was fair: live everywhere, or aborted everywhere with a reason; nothing left behind. */

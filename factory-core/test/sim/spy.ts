@@ -1,5 +1,5 @@
 /** A signer that keeps the books: which nonce has signed, which partial signature is for what. */
-import type { PartialSignature } from '../../../blip/brands.js';
+import type { PartialSignature, PubKey } from '../../../blip/brands.js';
 import type { Signable } from '../../model.js';
 import type { Signer } from '../../musig/index.js';
 
@@ -13,6 +13,8 @@ export class SignRecord {
   private readonly used = new Set<string>();
   /** What each partial signature ever made is for. */
   readonly parts = new Map<PartialSignature, SignedPart>();
+  /** With keys of others. */
+  readonly held: { readonly key: PubKey; readonly signable: Signable }[] = [];
   violations: string[] = [];
 
   constructor(readonly node: string) {}
@@ -25,7 +27,8 @@ export class SignRecord {
   }
 }
 
-export const spyOn = (inner: Signer, record: SignRecord): Signer => {
+/** @param isHeld whether the key is somebody else's */
+export const spyOn = (inner: Signer, record: SignRecord, isHeld = false): Signer => {
   const nonces = new Map<string, string>();
   const others = new Map<string, Signer>();
   const key = (attempt: string, s: Signable): string => `${attempt} ${s.txid}`;
@@ -38,6 +41,7 @@ export const spyOn = (inner: Signer, record: SignRecord): Signer => {
     },
     sign: (attempt, s, aggregate) => {
       const partial = inner.sign(attempt, s, aggregate);
+      if (isHeld) record.held.push({ key: inner.publicKey, signable: s });
       record.use(nonces.get(key(attempt, s)) ?? 'a nonce nobody has seen', s, partial);
       return partial;
     },
@@ -46,7 +50,7 @@ export const spyOn = (inner: Signer, record: SignRecord): Signer => {
     },
     signSweep: (sweep) => inner.signSweep(sweep),
     held: (other) => {
-      const known = others.get(other) ?? spyOn(inner.held(other), record);
+      const known = others.get(other) ?? spyOn(inner.held(other), record, true);
       others.set(other, known);
       return known;
     },

@@ -64,6 +64,11 @@ export class DiskStore {
     this.items.delete(id);
   }
 
+  /** As it was stored; nobody may change it. */
+  get stored(): FactoryState | undefined {
+    return this.state;
+  }
+
   /** What a new process reads: text, and back. */
   load(): { readonly state: FactoryState | undefined; readonly items: readonly Item[] } {
     const state = this.state && (decodeState(encodeState(this.state)) as FactoryState);

@@ -3,16 +3,16 @@
  * happen next is an action, and whoever drives the world (a fair scheduler, a test, a string of bytes) chooses.
  */
 import { bytesToHex } from '@noble/hashes/utils.js';
-import { instanceId, nodeId, sat, script, txid, type InstanceId, type NodeId, type PaymentHash, type Script, type Txid } from '../../../blip/brands.js';
+import { instanceId, nodeId, sat, script, txid, type InstanceId, type NodeId, type Script, type Txid } from '../../../blip/brands.js';
 import type { FactoryEnvelope, FactoryMessage } from '../../../blip/messages.js';
 import { decodeMessage, encodeMessage } from '../../../blip/protocol-codec.js';
 import type { ClientRequest, CoordinatorState, CreateRequest } from '../../coordinator/state.js';
 import type { MemberState } from '../../member/state.js';
 import { unsignedTurnovers } from '../../live/turnover.js';
 import type { Terms } from '../../model.js';
-import { verifyFinal } from '../../musig/index.js';
-import type { DurableEffect, Event } from '../../protocol/effects.js';
+import type { Event } from '../../protocol/effects.js';
 import { client as clientName, COORDINATOR, digest, payoutScript, publicKey, secretKey, TERMS } from '../support/factory.js';
+import { isUsable, mayCarry } from './carrying.js';
 import { Chain } from './chain.js';
 import { Cln, type SimChannel } from './cln.js';
 import { Crash, Host, type Identity, type Job, type Outside, type Task } from './host.js';
@@ -20,11 +20,12 @@ import { Fees } from './fees.js';
 import { Moving } from './moving.js';
 import { Network, type Packet } from './network.js';
 import { Oracle } from './oracle.js';
+import { isWanted, passageFrom, perform, resultOf } from './performing.js';
 import { StoreFailure } from './store.js';
 import { Wallet } from './wallet.js';
 
 export interface WorldOptions {
-  readonly clients: readonly { readonly capacity: bigint; readonly stock: bigint }[];
+  readonly clients: readonly { readonly capacity: bigint; readonly stock: bigint; readonly name?: string }[];
   readonly minClients?: number;
   readonly fanouts?: readonly number[];
   readonly terms?: Partial<Terms>;
@@ -36,6 +37,8 @@ export interface WorldOptions {
   readonly dishonest?: readonly string[];
   /** Whether messages travel as bytes; they do unless told otherwise. */
   readonly codec?: boolean;
+  /** Another factory of the same coordinator: the same chain, wallet, processes and connections; keys and channels of its own. */
+  readonly beside?: World;
 }
 
 /** Alters what a node sends: any number of messages in the place of one. */
@@ -45,18 +48,23 @@ export type Tamper = (from: Host, to: NodeId, envelope: FactoryEnvelope) => read
 const HELLO = { hello: true } as const;
 const BASE_HEIGHT = 800_000;
 const MANY_BLOCKS = 20;
+/** Ten times what the longest schedule takes. */
+const MOST_ACTIONS = 60_000;
+/** No reorganisation reaches further back than what a new factory has not been for so many blocks. */
+const DEEPEST = 10;
+/** More than one factory has. */
+const PAYOUTS = 60;
 /** sat per 1,000 vB. */
 const TURNOVER_FEERATE = 2_500;
-/** Where the funding goes if the coordinator cheats. */
-const NOBODYS_SCRIPT = script(`5120${'ee'.repeat(32)}`);
-
 export interface Action {
   readonly label: string;
   readonly run: () => void;
 }
 
 export class World {
-  readonly chain = new Chain(BASE_HEIGHT);
+  /** The coordinator's factories, the first one first. */
+  readonly worlds: readonly World[];
+  readonly chain: Chain;
   readonly wallet: Wallet;
   readonly cln: Cln;
   readonly network: Network;
@@ -64,32 +72,56 @@ export class World {
   readonly coordinator: Host;
   readonly members: readonly Host[];
   readonly hosts: readonly Host[];
-  readonly instanceId: InstanceId = instanceId(bytesToHex(digest('instance')));
+  readonly instanceId: InstanceId;
   readonly request: CreateRequest;
   readonly oracle: Oracle;
   readonly fees: Fees;
+  /** Of all factories: what goes on by itself besides what the factories do. */
+  keeper: { readonly actions: () => readonly Action[] } | undefined;
   tamper: Tamper | undefined;
+  /** The first one's, for all factories. */
+  tampering: ((world: World) => Tamper) | undefined;
   /** Whether the coordinator's node and wallet now do something else than they say. */
   lies: () => boolean = () => false;
   /** Whether HTLCs settle by themselves, sooner or later. */
   htlcsSettle = true;
   /** Messages sent, by type, for tests. */
   readonly sent: { readonly from: string; readonly to: NodeId; readonly envelope: FactoryEnvelope }[] = [];
-  readonly trace: string[] = [];
+  readonly trace: string[];
   /** What a node was told to drop, by node and funding transaction. */
-  private readonly dropped = new Set<string>();
-  private readonly gone = new Set<Host>();
-  private randomness = 0;
+  readonly dropped = new Set<string>();
+  private ownTamper: Tamper | undefined;
+  private readonly gone: Set<NodeId>;
+  /** By member, in msat, over all factories: what it was given, and has been paid or has paid since. */
+  private readonly incomes: Map<NodeId, bigint>;
+  /** The blocks above this one are followed. */
+  private readonly base: number;
+  private readonly others: World[];
+  private randomness: number;
 
   constructor(readonly options: WorldOptions) {
-    const identities = [COORDINATOR, ...options.clients.map((_, i) => clientName(i))].map(identityOf);
+    const { beside } = options;
+    this.others = beside?.others ?? [];
+    this.worlds = this.others;
+    const number = this.others.push(this) - 1;
+    this.chain = beside?.chain ?? new Chain(BASE_HEIGHT);
+    this.base = Math.max(BASE_HEIGHT, this.chain.height - (beside ? DEEPEST : 0));
+    this.instanceId = instanceId(bytesToHex(digest(number === 0 ? 'instance' : `instance ${String(number)}`)));
+    this.trace = beside?.trace ?? [];
+    this.gone = beside?.gone ?? new Set();
+    this.incomes = beside?.incomes ?? new Map<NodeId, bigint>();
+    this.randomness = number * 1_000_000;
+    const identities = [COORDINATOR, ...options.clients.map(({ name }, i) => name ?? clientName(i))].map((name, i) => identityOf(name, i, number));
     const ids = identities.map((i) => i.id);
     const [lsp, ...clients] = ids;
     if (lsp === undefined) throw new Error('no coordinator');
-    this.wallet = new Wallet(this.chain, options.coins ?? Array.from({ length: 12 }, () => 1_000_000_000n), options.sameChange ?? false);
+    this.wallet = beside?.wallet ?? new Wallet(this.chain, options.coins ?? Array.from({ length: 12 }, () => 1_000_000_000n), options.sameChange ?? false);
     this.network = new Network(lsp, clients);
-    this.cln = new Cln(lsp, (c) => this.network.isConnected(c), () => this.lies());
-    this.moving = new Moving(this.cln);
+    this.cln = new Cln(lsp, (c) => this.network.isConnected(c), () => this.root.lies());
+    this.moving = new Moving(this.cln, (to) => passageFrom(this, to), {
+      isOpen: (channel) => isUsable(this, channel) && mayCarry(this, this.coordinator, channel),
+      paysOut: (channel) => this.oracle.balanceChanges(channel),
+    });
     const outside = this.outside();
     const hosts = identities.map((identity) => new Host(identity, lsp, outside));
     const [first, ...rest] = hosts;
@@ -97,6 +129,7 @@ export class World {
     this.hosts = hosts;
     this.coordinator = first;
     this.members = rest;
+    for (const { id } of rest) if (this.worlds.some((w) => w.network.isConnected(id))) this.network.connect(id);
     this.request = {
       instanceId: this.instanceId,
       clients: options.clients.map(({ capacity, stock }, i): ClientRequest => ({ nodeId: clients[i] ?? lsp, capacity: sat(capacity), stock: sat(stock) })),
@@ -114,6 +147,13 @@ export class World {
   /** Node ids are not secrets: a client of the coordinator may be dishonest, or the coordinator itself. */
   isHonest(host: Host): boolean {
     return this.options.dishonest?.includes(host.name) !== true;
+  }
+  get root(): World {
+    return this.worlds[0] ?? this;
+  }
+  /** The same node in each of its factories. */
+  private inAll(host: Host): readonly { readonly world: World; readonly host: Host }[] {
+    return this.worlds.flatMap((world) => world.hosts.filter((h) => h.id === host.id).map((h) => ({ world, host: h })));
   }
   host(id: NodeId): Host {
     const host = this.hosts.find((h) => h.id === id);
@@ -136,6 +176,7 @@ export class World {
 
   note(text: string): void {
     this.trace.push(text);
+    if (this.trace.length > MOST_ACTIONS) throw new Error('no end to it');
   }
 
   private outside(): Outside {
@@ -169,7 +210,7 @@ export class World {
       },
       stored: (host, before, after) => this.oracle.stored(host, before, after),
       note: (text) => this.note(text),
-      isReady: (host, effect) => (effect.kind === 'await_owed' && !this.awaits(host, effect.paymentHash)) || this.moving.isReady(host.id, effect),
+      isReady: (host, effect) => !isWanted(this, host, effect) || this.moving.isReady(host.id, effect),
       tip: () => this.chain.height,
       random: (n) => {
         this.randomness += 1;
@@ -181,7 +222,10 @@ export class World {
   }
 
   private send(from: Host, to: NodeId, envelope: FactoryEnvelope): void {
-    const all = this.tamper ? this.tamper(from, to, envelope) : [envelope];
+    const { tampering } = this.root;
+    if (tampering) this.ownTamper ??= tampering(this);
+    const tamper = tampering ? this.ownTamper : this.tamper;
+    const all = tamper ? tamper(from, to, envelope) : [envelope];
     for (const e of all) {
       this.oracle.sending(from, e.message);
       this.sent.push({ from: from.name, to, envelope: e });
@@ -213,24 +257,32 @@ export class World {
     this.during(this.coordinator, () => this.coordinator.create(this.request));
   }
   connect(host: Host): void {
-    if (host.isCoordinator || !host.up || !this.coordinator.up || this.network.isConnected(host.id)) return;
-    this.network.connect(host.id);
-    this.cln.reconnected(host.id);
-    this.network.send(host.id, this.coordinator.id, HELLO);
-    this.network.send(this.coordinator.id, host.id, HELLO);
+    if (!this.canConnect(host)) return;
+    for (const { world } of this.inAll(host)) {
+      const { network, coordinator } = world;
+      network.connect(host.id);
+      world.cln.reconnected(host.id);
+      network.send(host.id, coordinator.id, HELLO);
+      network.send(coordinator.id, host.id, HELLO);
+    }
+  }
+  private canConnect(host: Host): boolean {
+    return !host.isCoordinator && !this.network.isConnected(host.id) && this.inAll(host).every((same) => same.host.up && same.world.coordinator.up);
   }
   disconnect(host: Host): void {
-    for (const m of host.isCoordinator ? this.members : [host]) {
-      this.network.disconnect(m.id);
-      this.cln.disconnected(m.id);
+    for (const { world, host: same } of this.inAll(host)) {
+      for (const m of same.isCoordinator ? world.members : [same]) {
+        world.network.disconnect(m.id);
+        world.cln.disconnected(m.id);
+      }
     }
   }
   crash(host: Host): void {
-    host.crash();
+    for (const same of this.inAll(host)) same.host.crash();
     this.disconnect(host);
   }
   restart(host: Host): void {
-    this.during(host, () => host.restart());
+    for (const { world, host: same } of this.inAll(host)) if (!same.up) world.during(same, () => same.restart());
   }
   deliver(from: Host, to: Host): void {
     const packet = this.network.take(from.id, to.id);
@@ -244,10 +296,10 @@ export class World {
     });
   }
   finish(host: Host, job: Job, half = false): void {
-    this.during(host, () => host.finish(job, (effect) => this.perform(host, effect, half)));
+    this.during(host, () => host.finish(job, (effect) => perform(this, host, effect, half)));
   }
   endTask(host: Host, task: Task): void {
-    this.during(host, () => host.endTask(task, this.resultOf(host, task)));
+    this.during(host, () => host.endTask(task, resultOf(this, host, task)));
   }
   /** Whether a task that waits could end now. */
   canEnd(host: Host, task: Task): boolean {
@@ -258,11 +310,11 @@ export class World {
   }
   /** One block further, or, when there are many, all the way. */
   follow(host: Host): void {
-    const seen = host.seen.at(-1)?.height ?? BASE_HEIGHT;
+    const seen = host.seen.at(-1)?.height ?? this.base;
     this.during(host, () => {
       const step = (): boolean => {
         try {
-          return host.follow((height) => this.chain.block(height), BASE_HEIGHT);
+          return host.follow((height) => this.chain.block(height), this.base);
         } catch (error) {
           if (!(error instanceof StoreFailure)) throw error;
           return false; // the follower tells it again
@@ -275,112 +327,7 @@ export class World {
   isBehind(host: Host): boolean {
     const top = host.seen.at(-1);
     if (top && this.chain.block(top.height) !== top) return true;
-    return this.chain.height > (top?.height ?? BASE_HEIGHT);
-  }
-
-  private resultOf(host: Host, task: Task): Event | undefined {
-    const channels = task.channelIds.flatMap((id) => this.cln.find(host.id, id) ?? []);
-    if (task.kind === 'drain') return { type: 'drained', attempt: task.attempt, channels: channels.map((c) => this.cln.factsAt(host.id, c)) };
-    const ready = channels.length === task.channelIds.length && channels.every((c) => this.network.isConnected(c.fundee) && !c.htlc);
-    if (!ready) return { type: 'freeze_failed', attempt: task.attempt, reason: 'a channel is not ready' };
-    for (const c of channels) c.frozen = true;
-    return { type: 'frozen', attempt: task.attempt };
-  }
-
-  private perform(host: Host, effect: DurableEffect, half: boolean): Event | undefined {
-    switch (effect.kind) {
-      case 'select_coins': {
-        const { attempt } = effect;
-        const coins = this.wallet.select(effect.amount);
-        return coins ? { type: 'coins_selected', attempt, coins } : { type: 'funding_failed', attempt, reason: 'not enough coins' };
-      }
-      case 'prepare_funding': {
-        const { attempt } = effect;
-        const prepared = this.wallet.prepare(effect.coins, this.lies() ? NOBODYS_SCRIPT : effect.script, effect.amount);
-        return prepared ? { type: 'funding_prepared', attempt, ...prepared } : { type: 'funding_failed', attempt, reason: 'a coin is gone' };
-      }
-      case 'release_funding':
-        this.wallet.release(effect.coins);
-        return undefined;
-      case 'send_funding': {
-        if (this.chain.isKnown(effect.funding.txid)) return { type: 'funding_sent' };
-        const sent = this.wallet.send(effect.psbt);
-        // What nobody takes does no harm: it was under way when its coins were found spent, and the ceremony given up.
-        if (sent === 'accepted') this.oracle.funding(effect.funding);
-        return sent === 'accepted' || sent === 'known' ? { type: 'funding_sent' } : { type: 'funding_rejected', reason: sent };
-      }
-      case 'open_start': {
-        const { attempt, member, peer, amount } = effect;
-        this.cln.cancel(peer);
-        const started = this.cln.start(peer, this.expects(peer, amount));
-        if (!started.ok) return { type: 'open_failed', attempt, member, reason: started.reason };
-        return { type: 'open_started', attempt, member, script: started.value };
-      }
-      case 'open_complete': {
-        const { attempt, member, peer, leaf } = effect;
-        const completed = this.cln.complete(peer, leaf, half);
-        if (half) this.disconnect(this.host(peer));
-        if (!completed.ok) return { type: 'open_failed', attempt, member, reason: completed.reason };
-        return { type: 'open_completed', attempt, member, channelId: completed.value };
-      }
-      case 'discard_channels':
-        for (const peer of effect.peers) if (host.isCoordinator) this.cln.cancel(peer);
-        this.cln.drop(host.id, effect.fundingTxids);
-        for (const fundingTxid of effect.fundingTxids) this.dropped.add(`${host.name} ${fundingTxid}`);
-        return undefined;
-      case 'audit': {
-        const { attempt, funding } = effect;
-        const channel = this.cln.at(host.id).find((c) => c.funding.txid === funding.txid);
-        if (!channel) return { type: 'audited', attempt, result: { ok: false, reason: 'the channel did not appear' } };
-        return { type: 'audited', attempt, result: { ok: true, script: channel.script, channel: this.cln.factsAt(host.id, channel) } };
-      }
-      case 'arm': {
-        const { member } = effect;
-        if (effect.signature !== undefined && !verifyFinal(effect.leaf, effect.signature)) this.oracle.violated('a leaf is armed whose signature does not verify');
-        return this.cln.arm(effect.leaf) ? { type: 'armed', member } : { type: 'arm_failed', member, reason: 'no such channel' };
-      }
-      case 'retire_channel':
-        this.cln.close(host.id, effect.channelId);
-        return undefined;
-      case 'pay_fee': {
-        const { attempt } = effect;
-        const reason = this.fees.pay(host, effect);
-        return reason === undefined ? { type: 'fee_sent', attempt } : { type: 'fee_failed', attempt, reason };
-      }
-      case 'drop_purchase':
-        if (host.isCoordinator) this.cln.cancel(effect.peer);
-        if (effect.fundingTxid !== undefined) this.cln.drop(host.id, [effect.fundingTxid]);
-        return undefined;
-      case 'await_next':
-        return this.moves(host, effect.attempt, 'waiting') ? { type: 'next_active', attempt: effect.attempt } : undefined;
-      case 'move_balance':
-        return this.moves(host, effect.attempt, 'moving') ? this.moving.moved(host.id, effect) : undefined;
-      case 'settle_balance':
-        return this.moves(host, effect.attempt, 'settling') ? this.moving.settled(host.id, effect) : undefined;
-      case 'await_owed':
-        return this.awaits(host, effect.paymentHash) ? { type: 'owed_received', paymentHash: effect.paymentHash } : undefined;
-      case 'pay_owed':
-        return this.moving.pay(effect);
-    }
-  }
-
-  /** Whether this is still what the member does. */
-  private moves(host: Host, attempt: number, step: 'waiting' | 'moving' | 'settling'): boolean {
-    const state = this.memberState(host);
-    return state?.phase === 'live' && state.migration?.step === step && state.migration.attempt === attempt;
-  }
-
-  private awaits(host: Host, hash: PaymentHash): boolean {
-    const state = this.memberState(host);
-    return state?.phase === 'live' && state.migration?.step === 'owed' && state.migration.paymentHash === hash;
-  }
-
-  /** The `openchannel` hook: a channel that was announced, of the amount announced. */
-  private expects(client: NodeId, amount: bigint): boolean {
-    const state = this.memberState(this.host(client));
-    if (state?.phase === 'opening') return state.leaf.step === 'expecting' && state.invite.capacity === amount;
-    const buying = state?.phase === 'live' ? state.purchasing?.current : undefined;
-    return buying?.progress.step === 'expecting' && buying.amount === amount;
+    return this.chain.height > (top?.height ?? this.base);
   }
 
   /** The coins reserved for a funding transaction are spent elsewhere, by another user of the wallet. */
@@ -400,17 +347,28 @@ export class World {
     const { htlc } = channel;
     if (!htlc) return;
     this.oracle.balanceChanges(channel);
-    channel.balance += htlc.from === channel.fundee ? -htlc.amount : htlc.amount;
+    const earned = htlc.from === channel.fundee ? -htlc.amount : htlc.amount;
+    channel.balance += earned;
+    this.earn(channel.fundee, earned);
     channel.htlc = undefined;
+  }
+  earn(member: NodeId, amount: bigint): void {
+    this.incomes.set(member, this.earned(member) + amount);
+  }
+  earned(member: NodeId): bigint {
+    return this.incomes.get(member) ?? 0n;
   }
   /** Never heard of again. */
   vanish(host: Host): void {
-    if (host.up) this.crash(host);
-    this.gone.add(host);
+    if (this.inAll(host).some((same) => same.host.up)) this.crash(host);
+    this.gone.add(host.id);
   }
   /** Back, after all. */
   returns(host: Host): void {
-    this.gone.delete(host);
+    this.gone.delete(host.id);
+  }
+  isAway(host: Host): boolean {
+    return this.gone.has(host.id);
   }
   /** What a confirmed transaction pays to a script. */
   paidBy(id: Txid, to: Script): bigint {
@@ -428,48 +386,57 @@ export class World {
 
   /** What goes on by itself, nothing going wrong: at most one action per node and kind. */
   progress(): readonly Action[] {
-    const actions: Action[] = [];
+    return [...this.steps()];
+  }
+  /** One after the other: who takes the first one does not pay for the rest. */
+  private *steps(): Generator<Action, undefined> {
+    for (const w of this.worlds) yield* w.ownSteps();
+    yield* this.root.keeper?.actions() ?? [];
+  }
+  private get first(): Action | undefined {
+    return this.steps().next().value;
+  }
+  private *ownSteps(): Generator<Action, undefined> {
     for (const host of this.hosts) {
-      if (this.gone.has(host)) continue;
+      if (this.isAway(host)) continue;
       if (!host.up) {
-        actions.push({ label: `${host.name} restarts`, run: () => this.restart(host) });
+        yield { label: `${host.name} restarts`, run: () => this.restart(host) };
         continue;
       }
-      for (const job of host.runningJobs) actions.push({ label: `${host.name} finishes ${job.effect.kind}`, run: () => this.finish(host, job) });
-      for (const job of host.startable()) actions.push({ label: `${host.name} begins ${job.effect.kind}`, run: () => (job.running = true) });
+      for (const job of host.runningJobs) yield { label: `${host.name} finishes ${job.effect.kind}`, run: () => this.finish(host, job) };
+      for (const job of host.startable()) yield { label: `${host.name} begins ${job.effect.kind}`, run: () => (job.running = true) };
       for (const task of host.tasks) {
-        if (this.canEnd(host, task)) actions.push({ label: `${host.name} ends ${task.kind}`, run: () => this.endTask(host, task) });
+        if (this.canEnd(host, task)) yield { label: `${host.name} ends ${task.kind}`, run: () => this.endTask(host, task) };
       }
       if (this.isBehind(host)) {
-        actions.push({ label: `${host.name} follows the chain`, run: () => this.follow(host) });
+        yield { label: `${host.name} follows the chain`, run: () => this.follow(host) };
       }
     }
     for (const m of this.members) {
-      if (this.gone.has(m) || this.gone.has(this.coordinator)) continue;
-      if (!this.network.isConnected(m.id) && m.up && this.coordinator.up) actions.push({ label: `${m.name} connects`, run: () => this.connect(m) });
+      if (this.isAway(m) || this.isAway(this.coordinator)) continue;
+      if (this.canConnect(m)) yield { label: `${m.name} connects`, run: () => this.connect(m) };
       for (const [from, to] of [
         [m, this.coordinator],
         [this.coordinator, m],
       ] as const) {
-        if (this.network.waiting(from.id, to.id) > 0) actions.push({ label: `${from.name} -> ${to.name}`, run: () => this.deliver(from, to) });
+        if (this.network.waiting(from.id, to.id) > 0) yield { label: `${from.name} -> ${to.name}`, run: () => this.deliver(from, to) };
       }
     }
     const lsp = this.coordinatorState;
     if (this.coordinator.up && lsp?.phase === 'live' && unsignedTurnovers(lsp.live, lsp.request.payoutScript, TURNOVER_FEERATE).length > 0) {
-      actions.push({ label: 'the coordinator takes back what was handed over', run: () => this.command(this.coordinator, { type: 'turnover_requested', feerate: TURNOVER_FEERATE }) });
+      yield { label: 'the coordinator takes back what was handed over', run: () => this.command(this.coordinator, { type: 'turnover_requested', feerate: TURNOVER_FEERATE }) };
     }
     for (const c of this.cln.channels) {
       const fee = this.fees.next(c);
-      if (fee) actions.push(fee);
-      if (this.htlcsSettle && c.htlc && c.htlc.fee === undefined && this.network.isConnected(c.fundee)) actions.push({ label: 'an HTLC is settled', run: () => this.settleHtlc(c) });
+      if (fee) yield fee;
+      if (this.htlcsSettle && c.htlc && c.htlc.fee === undefined && this.network.isConnected(c.fundee)) yield { label: 'an HTLC is settled', run: () => this.settleHtlc(c) };
     }
-    return actions;
   }
 
   /** Does all that goes on by itself; timers do not run out. */
   settle(limit = 3_000): void {
     for (let i = 0; ; i += 1) {
-      const [next] = this.progress();
+      const next = this.first;
       if (!next) return;
       if (i === limit) throw new Error(`no end to it: ${this.trace.slice(-12).join("; ")}`);
       this.do(next);
@@ -479,7 +446,7 @@ export class World {
   until(holds: () => boolean): boolean {
     for (let i = 0; i < 3_000; i += 1) {
       if (holds()) return true;
-      const next = this.progress()[0] ?? this.nextTimer();
+      const next = this.first ?? this.nextTimer();
       if (!next) return false;
       this.do(next);
     }
@@ -488,13 +455,13 @@ export class World {
   do(action: Action): void {
     this.note(action.label);
     action.run();
-    this.oracle.check();
+    for (const { oracle } of this.worlds) oracle.check();
   }
   /** The timer that runs out first. */
   nextTimer(): Action | undefined {
-    const all = this.hosts.flatMap((host) => host.timers.map((timer) => ({ host, timer })));
+    const all = this.worlds.flatMap((world) => world.hosts.flatMap((host) => host.timers.map((timer) => ({ world, host, timer }))));
     const first = all.reduce<(typeof all)[number] | undefined>((a, b) => (a && a.timer.seconds <= b.timer.seconds ? a : b), undefined);
-    return first && { label: `${first.host.name} timer ${first.timer.name}`, run: () => this.during(first.host, () => first.host.fire(first.timer)) };
+    return first && { label: `${first.host.name} timer ${first.timer.name}`, run: () => first.world.during(first.host, () => first.host.fire(first.timer)) };
   }
   mine(blocks: number): void {
     for (let i = 0; i < blocks; i += 1) this.chain.mine();
@@ -512,10 +479,13 @@ export class World {
   }
 }
 
-const identityOf = (name: string, index: number): Identity => ({
-  name,
-  id: nodeId(publicKey(`node of ${name}`)),
-  secret: secretKey(name),
-  key: publicKey(name),
-  payoutScript: index === 0 ? script(`5120${bytesToHex(digest('payout of the coordinator'))}`) : payoutScript(index - 1),
-});
+const identityOf = (name: string, index: number, number: number): Identity => {
+  const own = number === 0 ? name : `${name} in factory ${String(number)}`;
+  return {
+    name,
+    id: nodeId(publicKey(`node of ${name}`)),
+    secret: secretKey(own),
+    key: publicKey(own),
+    payoutScript: index === 0 ? script(`5120${bytesToHex(digest(`payout of the ${own}`))}`) : payoutScript(index - 1 + PAYOUTS * number),
+  };
+};

@@ -23,7 +23,8 @@ import {
   rejectOpen,
   replaceParams,
   splicedChannel,
-  withLayer,
+  readRoutes,
+  withLayers,
   SPLICING_COMMANDS,
   type CommandEvent,
   type HtlcEvent,
@@ -159,15 +160,22 @@ const command = async (app: App | undefined, params: JsonObject): Promise<HookAn
   return raised ? replaceParams(called, raised) : CONTINUE;
 };
 
-/** The askrene layer in which channels that are being left, or are too new, are disabled. */
-const AVOIDED = 'cln-factory';
+/** The askrene layers in which channels are disabled: those that are being left, and those that are too new. */
+const LEFT = 'cln-factory';
+const UNPROVEN = 'cln-factory-new';
 
 const routes = async (app: App, called: CommandEvent): Promise<HookAnswers['rpc_command']> => {
   const early = app.book.earlyWarningOfOwn();
   const raised = early === undefined ? undefined : raiseRouteCltv(called.params, early);
+  const { lightning } = app.context;
   const avoided = await app.book.avoided();
-  await app.context.lightning.avoid(AVOIDED, avoided);
-  const layered = avoided.length > 0 ? withLayer(raised ?? called.params, AVOIDED) : undefined;
+  await lightning.avoid(LEFT, avoided.left);
+  await lightning.avoid(UNPROVEN, avoided.unproven);
+  // Not if nothing else has room: it may work, and nothing else will.
+  const payment = avoided.unproven.length > 0 ? readRoutes(called.params) : undefined;
+  const spare = payment !== undefined && (await app.book.canSpareUnproven(avoided, payment));
+  const layers = [...(avoided.left.length > 0 ? [LEFT] : []), ...(spare ? [UNPROVEN] : [])];
+  const layered = layers.length > 0 ? withLayers(raised ?? called.params, layers) : undefined;
   const changed = layered ?? raised;
   return changed ? replaceParams(called, changed) : CONTINUE;
 };

@@ -1,5 +1,5 @@
 /** Which of the node's channels are factory channels, for hooks that must answer in milliseconds: from memory. */
-import type { ChannelId, InstanceId, Msat, NodeId, Sat } from '../../blip/brands.js';
+import type { ChannelId, Msat, NodeId, Sat } from '../../blip/brands.js';
 import type { FactoryChannelFacts } from '../../factory-core/htlc-policy.js';
 import { channelStatus, fundingStatus, mayCarryHtlcs } from '../../factory-core/live/custody.js';
 import { channelsOf, earlyWarningOf, type BranchChannel } from '../../factory-core/live/paths.js';
@@ -8,11 +8,22 @@ import { rotationOf } from '../../factory-core/rotation.js';
 import type { Channel, Lightning } from '../lightning/lightning.js';
 import type { Engine } from './engine.js';
 import { isClosing, type FactoryState } from './factory.js';
+import { isUnproven } from './unproven.js';
 
 export interface FactoryChannel {
   readonly state: Extract<FactoryState, { phase: 'live' }>;
   readonly branch: Branch;
   readonly channel: BranchChannel;
+}
+
+/** Channels by their short ids and aliases. */
+export interface Avoided {
+  /** Nothing may go over them now, or their owners are on their way to another factory. */
+  readonly left: readonly string[];
+  /** The other end may not know yet that they can be used. */
+  readonly unproven: readonly string[];
+  /** Those other ends. */
+  readonly peers: readonly NodeId[];
 }
 
 export class ChannelBook {
@@ -169,27 +180,42 @@ export class ChannelBook {
     return { earlyWarning, hints };
   }
 
-  /**
-   * Channels, by their short ids and aliases, that this node’s own payments should not take: nothing may go over them now, or
-   * their owners are on their way to another factory.
-   */
-  async avoided(): Promise<readonly string[]> {
-    const before = this.leaving();
+  /** What this node’s own payments should not take, and what they take when nothing else has room. */
+  async avoided(): Promise<Avoided> {
     const opening = this.engine.all().some(({ state }) => isOpening(state));
-    if (before.length === 0 && !opening) return [];
-    if (opening || before.some((id) => !this.named.has(id))) await this.refresh();
+    const before = this.shunned();
+    if (before.length === 0 && !opening) return { left: [], unproven: [], peers: [] };
+    if (opening || before.some(({ channel }) => !this.named.has(channel.channelId))) await this.refresh();
     // Again: what was being opened may have become a factory's meanwhile.
-    const ids = new Set(this.leaving());
-    const channels = [...new Set(this.named.values())].filter((c) => ids.has(c.channelId) || this.isUnaudited(c));
-    return channels.flatMap((c) => [c.shortChannelId, c.localAlias].filter((name) => name !== undefined));
+    const now = this.shunned();
+    const those = (unproven: boolean) => new Set(now.filter((c) => c.unproven === unproven).map(({ channel }) => channel.channelId));
+    const [left, unproven] = [those(false), those(true)];
+    const channels = [...new Set(this.named.values())];
+    return {
+      left: namesOf(channels.filter((c) => left.has(c.channelId) || this.isUnaudited(c))),
+      unproven: namesOf(channels.filter((c) => unproven.has(c.channelId))),
+      peers: [...new Set(now.filter((c) => c.unproven).map(({ branch }) => branch.peer))],
+    };
   }
 
-  private leaving(): readonly ChannelId[] {
+  /** Whether the channels that are not avoided have room for a payment that might go over those that are unproven. */
+  async canSpareUnproven({ left, unproven, peers }: Avoided, { destination, amount }: { readonly destination: string; readonly amount: Msat }): Promise<boolean> {
+    const concerned = peers.filter((peer) => peer === destination);
+    const avoided = new Set([...left, ...unproven]);
+    const channels = (await this.lightning.channels()).filter((c) => c.connected && c.state === 'CHANNELD_NORMAL' && !namesOf([c]).some((name) => avoided.has(name)));
+    const room = (peer: NodeId): bigint => channels.filter((c) => c.peer === peer).reduce((sum, c) => sum + c.spendable, 0n);
+    return (concerned.length > 0 ? concerned : peers).every((peer) => room(peer) >= amount);
+  }
+
+  private shunned(): readonly (FactoryChannel & { readonly unproven: boolean })[] {
     return this.engine.all().flatMap(({ state }) => {
       if (state.phase !== 'live' || state.live.retired) return [];
       return factoryChannels(state)
-        .filter((channel) => !isOver(channel) && (!isOpen(channel) || isAvoided(this.engine, channel)))
-        .map(({ channel }) => channel.channelId);
+        .filter((channel) => !isOver(channel))
+        .flatMap((channel) => {
+          const left = !isOpen(channel) || isLeft(channel);
+          return left || isUnproven(this.engine, channel) ? [{ ...channel, unproven: !left }] : [];
+        });
     });
   }
 
@@ -247,47 +273,17 @@ const factsIn = (engine: Pick<Engine, 'all'>, known: FactoryChannel): FactoryCha
     earlyWarning: earlyWarningOf(state.live.spec, channel.depth),
     active: mayCarryHtlcs(state.live, branch, false, channel) && !isUnpaid(known),
     frozen: rotation === 'moved' || isClosing(state) || (state.live.close !== undefined && fundingStatus(state.live).kind === 'confirmed'),
-    ...(isAvoided(engine, known) ? { avoid: true } : {}),
+    ...(isLeft(known) || isUnproven(engine, known) ? { avoid: true } : {}),
   };
 };
 
 /** A member needs its old channels to move; it is the coordinator who fills them no more. */
-const isAvoided = (engine: Pick<Engine, 'all'>, { state, branch, channel }: FactoryChannel): boolean => {
+const isLeft = ({ state, branch }: FactoryChannel): boolean => {
   const rotation = rotationOf(state, branch.member);
-  return rotation === 'moved' || (rotation === 'moving' && state.role === 'coordinator') || isUnproven(engine, { state, branch, channel });
+  return rotation === 'moved' || (rotation === 'moving' && state.role === 'coordinator');
 };
 
-/** Blocks beyond `min_depth` after which the other end will have seen that a factory is active, unless it is to say so. */
-const PROVEN = 2;
-
-/**
- * A factory that has just become active here may not be there yet, and the other end would fail what comes in. As long as
- * there is an older one, that is taken; unless the other end has shown that it knows (architecture 8).
- */
-const isUnproven = (engine: Pick<Engine, 'all'>, { state, branch }: FactoryChannel): boolean => {
-  const { fundingHeight } = state.live.chain;
-  if (fundingHeight === undefined) return false;
-  const { instanceId, terms } = state.live.spec;
-  const older = engine.all().flatMap((other) => {
-    if (other.state.phase !== 'live' || other.state.role !== state.role) return [];
-    const { live } = other.state;
-    if (live.chain.fundingHeight === undefined || live.chain.fundingHeight >= fundingHeight) return [];
-    const before: FactoryChannel['state'] = other.state;
-    return live.branches.filter((b) => b.peer === branch.peer).map((b) => ({ state: before, branch: b }));
-  });
-  if (older.some((o) => knowsNext(o.state, o.branch, instanceId))) return false;
-  const old = state.live.chain.tip - fundingHeight + 1 >= terms.minDepth + PROVEN;
-  const stays = older.filter((o) => rotationOf(o.state, o.branch.member) === 'stays' && mayCarryHtlcs(o.state.live, o.branch, isClosing(o.state)));
-  return stays.some((o) => !old || willSay(o.state, instanceId));
-};
-
-/** Being told to move shows a member that the coordinator's factory is active; moving shows it the coordinator. */
-const knowsNext = (state: FactoryChannel['state'], branch: Branch, to: InstanceId): boolean => {
-  if (state.role === 'member') return state.migration?.to === to;
-  const migration = state.migrations?.[branch.member];
-  return migration?.to === to && migration.step !== 'asked';
-};
-const willSay = (state: FactoryChannel['state'], to: InstanceId): boolean => state.role === 'coordinator' && state.rotation?.to === to;
+const namesOf = (channels: readonly Channel[]): readonly string[] => channels.flatMap((c) => [c.shortChannelId, c.localAlias].filter((name) => name !== undefined));
 
 const factoryChannels = (state: FactoryChannel['state']): readonly FactoryChannel[] =>
   state.live.branches.flatMap((branch) => channelsOf(state.live, branch).map((channel) => ({ state, branch, channel })));

@@ -182,11 +182,18 @@ export const raiseRouteCltv = (params: CommandParams, earlyWarning: number): Com
   return cltv === asked ? undefined : { ...params, final_cltv: cltv };
 };
 
-/** A `getroutes` call with one more askrene layer, the last: it changes what the others say. undefined: not xpay's form. */
-export const withLayer = (params: CommandParams, layer: string): CommandParams | undefined => {
+/** What a `getroutes` call is to pay, and to whom; undefined: not xpay's form. */
+export const readRoutes = (params: CommandParams): { readonly destination: string; readonly amount: Msat } | undefined => {
+  const { destination, amount_msat: asked } = isObject(params) ? params : {};
+  const digits = typeof asked === 'number' || typeof asked === 'bigint' || typeof asked === 'string' ? /^([0-9]{1,18})(?:msat)?$/.exec(String(asked))?.[1] : undefined;
+  return typeof destination !== 'string' || digits === undefined ? undefined : { destination, amount: msat(BigInt(digits), 'getroutes.amount_msat') };
+};
+
+/** A `getroutes` call with more askrene layers, the last ones: they change what the others say. undefined: not xpay's form. */
+export const withLayers = (params: CommandParams, more: readonly string[]): CommandParams | undefined => {
   const layers = isObject(params) ? params['layers'] : undefined;
   if (!isObject(params) || !Array.isArray(layers)) return undefined;
-  return { ...params, layers: [...(layers as readonly JsonValue[]).filter((l) => l !== layer), layer] };
+  return { ...params, layers: [...(layers as readonly JsonValue[]).filter((l) => !more.some((m) => m === l)), ...more] };
 };
 
 /** Commands that splice, which force-closes a virtual channel on both sides (lightningd-facts), and what names the channel. */

@@ -1,6 +1,6 @@
 /** Which channels may carry HTLCs while factories come to be, and lightningd takes its time to say what channels there are. */
 import { beforeEach, describe, expect, test } from '@jest/globals';
-import { channelId, msat, nodeId, sat, txid } from '../../../blip/brands.js';
+import { channelId, msat, nodeId, sat, txid, type ChannelId, type NodeId } from '../../../blip/brands.js';
 import { alike } from '../../../factory-core/test/support/factory.js';
 import { channelIdOf, liveFactory, publish, spendIn } from '../../../factory-core/test/support/live.js';
 import { channelsOf, exitPath } from '../../../factory-core/live/paths.js';
@@ -14,6 +14,7 @@ const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve)
 const ORDINARY = channelId('aa'.repeat(32));
 const NEW = channelIdOf(0);
 const CAPACITY = 1_000_000n;
+const NOTHING = { left: [], unproven: [], peers: [] };
 
 /** An LSP that opens a factory's channels, and lightningd, which answers when it is told to. */
 class Node {
@@ -92,7 +93,7 @@ describe('a channel that has just come', () => {
     await turn();
     node.phase = 'live';
     await node.answer();
-    expect(await avoided).toEqual(['2x2x2']);
+    expect(await avoided).toMatchObject({ left: ['2x2x2'], unproven: [] });
   });
   test('is asked for once by all who wait', async () => {
     node.open();
@@ -134,7 +135,47 @@ test('channels that are closed on chain are not looked for when a route is, thou
         return Promise.resolve([]);
       },
     });
-  expect(await bookOf(fresh).avoided()).toEqual([]);
-  expect(await bookOf(closed).avoided()).toEqual([]);
+  expect(await bookOf(fresh).avoided()).toEqual(NOTHING);
+  expect(await bookOf(closed).avoided()).toEqual(NOTHING);
   expect(calls.made).toBe(0);
+});
+
+describe('a factory that has just become active, beside an older one with the same members', () => {
+  const [older, newer] = [liveFactory('coordinator', { clients: alike(2) }), liveFactory('coordinator', { clients: alike(2) })];
+  const { fundingHeight = 0 } = older.chain;
+  const [one, other] = older.branches.map((b) => b.peer) as [NodeId, NodeId];
+  /** The older one's channels have other ids than the newer one's. */
+  const [oldIds, newIds] = [['a1', 'a2'].map((byte) => channelId(byte.repeat(32))), newer.branches.map((b) => b.channelId)];
+  const channel = (id: ChannelId, peer: NodeId, alias: string, spendable: bigint): Channel =>
+    ({ channelId: id, peer, private: true, opener: 'local', total: msat(CAPACITY * 1_000n), localAlias: alias, state: 'CHANNELD_NORMAL', connected: true, spendable: msat(spendable) }) as unknown as Channel;
+  const list = [channel(oldIds[0]!, one, '1x1x1', 500n), channel(oldIds[1]!, other, '2x2x2', 100n), channel(newIds[0]!, one, '3x3x3', 900n), channel(newIds[1]!, other, '4x4x4', 900n)];
+  const bookAt = (blocks: number, channels: readonly Channel[] = list) => {
+    const chain = { ...newer.chain, fundingHeight: fundingHeight + 1, tip: fundingHeight + blocks + newer.spec.terms.minDepth };
+    const states = [
+      { ...older, branches: older.branches.map((b, i) => ({ ...b, channelId: oldIds[i]! })), chain: { ...older.chain, tip: chain.tip } },
+      { ...newer, chain },
+    ].map((live) => ({ state: { role: 'coordinator', phase: 'live', live, members: [] } }));
+    return new ChannelBook({ all: () => states } as unknown as Engine, { channels: () => Promise.resolve(channels) });
+  };
+  const UNPROVEN = { left: [], unproven: ['3x3x3', '4x4x4'], peers: [one, other] };
+
+  test('is avoided for two blocks', async () => {
+    for (const blocks of [0, 1]) expect(await bookAt(blocks).avoided()).toEqual(UNPROVEN);
+    expect(await bookAt(2).avoided()).toEqual(NOTHING);
+  });
+  test.each([
+    ['a member whose older channel has room', one, 500n, true],
+    ['a member whose older channel has not', one, 501n, false],
+    ['another member whose older channel has not', other, 101n, false],
+    ['somebody else, while all older channels have room', ORDINARY, 100n, true],
+    ['somebody else, while one of them has not', ORDINARY, 101n, false],
+  ])('can be spared by a payment to %s: %s, %s msat: %s', async (_, destination, amount, spared) => {
+    expect(await bookAt(0).canSpareUnproven(UNPROVEN, { destination, amount: msat(amount) })).toBe(spared);
+  });
+  test('channels that do not work have no room', async () => {
+    for (const broken of [{ connected: false }, { state: 'AWAITING_UNILATERAL' }] as const) {
+      const book = bookAt(0, list.map((c) => ({ ...c, ...broken })));
+      expect(await book.canSpareUnproven(UNPROVEN, { destination: one, amount: msat(1n) })).toBe(false);
+    }
+  });
 });

@@ -16,10 +16,12 @@ import {
   readHtlc,
   readOpenChannel,
   readPeerId,
+  readRoutes,
   refuseCommand,
   rejectOpen,
   replaceParams,
   splicedChannel,
+  withLayers,
 } from '../hooks.js';
 
 const PEER = '03f1b393443a37edfa46b8ff13698c655b5b82f9723ea1527760d922a0d093743b';
@@ -145,6 +147,19 @@ test('raiseRouteCltv raises xpay’s question to askrene, and only that', () => 
   expect(raiseRouteCltv({ source: 'a', final_cltv: 55 }, 42)).toBeUndefined();
   expect(raiseRouteCltv({ source: 'a' }, 42)).toBeUndefined();
   expect(raiseRouteCltv(['a'], 42)).toBeUndefined();
+});
+
+test('readRoutes reads what is to be paid and to whom, in all forms of an amount, and never throws', () => {
+  const asked = { destination: PEER, amount: 12_000n };
+  for (const amount_msat of [12_000, 12_000n, '12000', '12000msat']) expect(readRoutes({ destination: PEER, amount_msat })).toEqual(asked);
+  for (const amount_msat of ['12sat', -1, 1.5, null, {}]) expect(readRoutes({ destination: PEER, amount_msat })).toBeUndefined();
+  for (const params of [{ amount_msat: 1 }, { destination: 5, amount_msat: 1 }, [PEER, 1]]) expect(readRoutes(params)).toBeUndefined();
+});
+
+test('withLayers adds layers at the end, once', () => {
+  expect(withLayers({ source: 'a', layers: ['own', 'x'] }, ['own', 'new'])).toEqual({ source: 'a', layers: ['x', 'own', 'new'] });
+  expect(withLayers({ source: 'a' }, ['own'])).toBeUndefined();
+  expect(withLayers(['a'], ['own'])).toBeUndefined();
 });
 
 describe('messages and notifications, wrapped under their topic or not', () => {

@@ -1,5 +1,5 @@
 /** lightningd's questions, answered from the engine's memory. */
-import { setTimeout as pause } from 'node:timers/promises';
+import { setImmediate as immediately, setTimeout as pause } from 'node:timers/promises';
 import type { NodeId } from '../blip/brands.js';
 import { decideHtlc, type HtlcFacts } from '../factory-core/htlc-policy.js';
 import type { App } from './app.js';
@@ -190,10 +190,14 @@ const closing = async (app: App, called: CommandEvent): Promise<HookAnswers['rpc
 };
 
 export const subscriptions = (app: () => App | undefined): Readonly<Record<string, Subscription>> => ({
-  connect: async (params) => connected(app(), readPeerId('connect', params)),
+  // Both in turn with its messages (above): the last of one connection must not be taken for the first of the next.
+  connect: async (params) => {
+    const peer = readPeerId('connect', params);
+    await immediately();
+    await connected(app(), peer);
+  },
   disconnect: (params) => {
     const peer = readPeerId('disconnect', params);
-    // In turn with its messages (above): the last of them must not leave anything behind.
     setImmediate(() => app()?.context.peers.disconnected(peer));
   },
   block_added: (params) => {
@@ -209,7 +213,8 @@ export const subscriptions = (app: () => App | undefined): Readonly<Record<strin
 /** bLIP-56: `supported_factory_protocols` to every peer with the feature bit. Ceremonies go on when the peer's has come. */
 export const connected = async (app: App | undefined, peer: NodeId): Promise<void> => {
   if (!app) return;
-  const known = await app.context.lightning.peer(peer);
-  if (known?.connected !== true || !known.supportsFactories) return;
-  app.context.peers.connected(peer);
+  const { lightning, peers } = app.context;
+  const visit = peers.visitOf(peer);
+  const known = await lightning.peer(peer);
+  if (known?.connected === true && known.supportsFactories) peers.greet(peer, visit);
 };

@@ -113,10 +113,14 @@ export class Life {
     await Promise.all((node === lsp ? clients : [node]).map((client) => this.reach(client)));
   }
 
-  /** Two that dial each other at once may drop what they have just made, and one without an open channel does not dial again. */
+  /**
+   * Two that dial each other at once may drop what they have just made, and one without an open channel does not dial again. Nobody dials from
+   * a lightningd that is starting: its plugins do not hear of it, and an HTLC that comes in then aborts it (README).
+   */
   async reach(client: LightningNode): Promise<void> {
     const { lsp } = this.cluster;
     await client.waitFor('the LSP', async () => {
+      if (!client.ready || !lsp.ready) return false;
       await client.call('connect', { id: lsp.id, host: '127.0.0.1', port: lsp.port });
       return (await lsp.call('listpeers')).peers.some(({ id, connected }) => id === client.id && connected);
     });

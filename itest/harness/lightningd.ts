@@ -65,6 +65,7 @@ export class LightningNode {
   private readonly socket: string;
   private nodeId = '';
   private daemon: Daemon | undefined;
+  private started = false;
   /** Found when a node was stopped or had died; stop() and problems() report them. */
   private readonly found: string[] = [];
   /** The log up to here has been looked at. */
@@ -105,6 +106,11 @@ export class LightningNode {
     return this.daemon !== undefined && this.daemon.ended === undefined;
   }
 
+  /** Whether it is through with its start: before, lightningd answers, and is not to be asked for everything. */
+  get ready(): boolean {
+    return this.running && this.started;
+  }
+
   /** Starts it (again) on its data, with other plugin options if given; `as` says what the plugin is to lightningd. */
   async resume(plugin: Options | false = this.setup.plugin ?? {}, as: LoadedAs = this.setup.loadedAs ?? 'plugin'): Promise<void> {
     const { bitcoind, workspace, options = {}, executable = PLUGIN } = this.setup;
@@ -126,6 +132,7 @@ export class LightningNode {
       ...(plugin === false ? [] : [`--${as}=${executable}`, ...flags(plugin)]),
     ]);
     this.daemon = daemon;
+    this.started = false;
     await waitFor(`${this.name} to start`, async () => {
       if (daemon.ended !== undefined) return true;
       // It answers before its plugins are ready, which need its answers to become so.
@@ -135,6 +142,7 @@ export class LightningNode {
     if (daemon.ended !== undefined) throw new Error(`${this.name} did not start: ${daemon.ended}\n${this.lastWords()}`);
     this.nodeId = (await this.call('getinfo')).id;
     await this.waitForHeight(await bitcoind.height());
+    this.started = true;
   }
 
   call<M extends keyof LightningResults>(method: M, params?: Params): Promise<LightningResults[M]>;

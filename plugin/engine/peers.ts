@@ -1,7 +1,8 @@
 /**
  * Which peers speak which factory protocols (bLIP-56 `supported_factory_protocols`), while they are connected; and that each hears
- * ours. Said once for each connection, it could be missed for as long as the connection stands, and with it all that is outstanding: so a
- * peer that says nothing is asked, by saying ours again, and who hears a peer's a second time answers (blip/cln-factory-protocol.md 2).
+ * ours. Said once for each connection, it could be missed for as long as the connection stands, and with it all that is outstanding:
+ * lightningd tells a plugin nothing of connections made before it is ready. So a peer that says nothing is asked, by saying ours again, and
+ * who hears a peer's without having said its own, or a second time, says its own (blip/cln-factory-protocol.md 2).
  */
 import type { NodeId, ProtocolId } from '../../blip/brands.js';
 import { FACTORY_PROTOCOL_ID } from '../../blip/protocol-id.js';
@@ -19,7 +20,7 @@ const ASK_AFTER_MS = [5_000, 30_000, 120_000] as const;
 const MOST_SAID = 8;
 
 /** What was said on one connection. */
-interface Visit {
+export interface Visit {
   /** How often we have said ours. */
   said: number;
   /** Whether ours is among the peer's; of what else it lists, nothing is kept. Undefined before it has said. */
@@ -32,19 +33,25 @@ export class Peers {
 
   constructor(private readonly parts: PeersParts) {}
 
-  /** It has the feature bit, and may be told. */
-  connected(peer: NodeId): void {
-    const visit = this.of(peer);
+  /** The connection that stands now, of which a message may have come already. */
+  visitOf(peer: NodeId): Visit {
+    const visit = this.visits.get(peer) ?? { said: 0 };
+    this.visits.set(peer, visit);
+    return visit;
+  }
+  /** The peer of this connection has the feature bit, and may be told. */
+  greet(peer: NodeId, visit: Visit): void {
+    if (this.visits.get(peer) !== visit || visit.said > 0) return;
     this.say(peer, visit);
     this.askLater(peer, visit, 0);
   }
   supported(peer: NodeId, protocols: readonly ProtocolId[]): void {
-    const visit = this.of(peer);
+    const visit = this.visitOf(peer);
     const again = visit.ours !== undefined;
     visit.ours = protocols.includes(FACTORY_PROTOCOL_ID);
     for (const wake of this.waiting.get(peer) ?? []) wake();
     this.waiting.delete(peer);
-    if (again) this.say(peer, visit);
+    if (again || visit.said === 0) this.say(peer, visit);
   }
   disconnected(peer: NodeId): void {
     this.visits.delete(peer);
@@ -70,11 +77,6 @@ export class Peers {
     return this.speaksOurs(peer);
   }
 
-  private of(peer: NodeId): Visit {
-    const visit = this.visits.get(peer) ?? { said: 0 };
-    this.visits.set(peer, visit);
-    return visit;
-  }
   private say(peer: NodeId, visit: Visit): void {
     if (visit.said >= MOST_SAID) return;
     visit.said += 1;

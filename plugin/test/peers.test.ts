@@ -36,21 +36,38 @@ beforeEach(() => {
   peers = new Peers({ announce: (peer) => void said.push(peer), later: time.later });
 });
 
+const connected = (of: Peers, peer: NodeId): void => of.greet(peer, of.visitOf(peer));
+
 describe('a peer that has connected', () => {
   test('is told once, when it says its own in time, first or second', () => {
-    peers.connected(B);
+    connected(peers, B);
     peers.supported(B, OURS);
     peers.disconnected(B);
     expect(peers.speaksOurs(B)).toBe(false);
     peers.supported(B, OURS);
-    peers.connected(B);
+    connected(peers, B);
     time.pass(1_000_000);
     expect(said).toEqual([B, B]);
     expect(peers.speaksOurs(B)).toBe(true);
   });
 
+  test('while lightningd was starting, of which it says nothing, is told when it speaks', () => {
+    peers.supported(B, OURS);
+    expect(said).toEqual([B]);
+  });
+
+  test('and has gone and come back while it was looked up is told on the connection that stands, once', () => {
+    const first = peers.visitOf(B);
+    peers.disconnected(B);
+    const second = peers.visitOf(B);
+    peers.greet(B, first);
+    expect(said).toEqual([]);
+    peers.greet(B, second);
+    expect(said).toEqual([B]);
+  });
+
   test('and speaks something else, is told once, too', async () => {
-    peers.connected(B);
+    connected(peers, B);
     peers.supported(B, [protocolId('ee'.repeat(32))]);
     time.pass(1_000_000);
     expect(said).toEqual([B]);
@@ -58,7 +75,7 @@ describe('a peer that has connected', () => {
   });
 
   test('and says nothing is asked after 5 s, then after 30 s and 2 minutes more, and no more', () => {
-    peers.connected(B);
+    connected(peers, B);
     const times: number[] = [];
     for (let seconds = 1; seconds < 1_000; seconds += 1) {
       const before = said.length;
@@ -69,7 +86,7 @@ describe('a peer that has connected', () => {
   });
 
   test('is not asked when it has gone', () => {
-    peers.connected(B);
+    connected(peers, B);
     peers.disconnected(B);
     time.pass(1_000_000);
     expect(said).toEqual([B]);
@@ -77,7 +94,7 @@ describe('a peer that has connected', () => {
 });
 
 test('who hears a peer’s again answers: it has not heard ours, or forgotten', () => {
-  peers.connected(B);
+  connected(peers, B);
   peers.supported(B, OURS);
   peers.supported(B, OURS);
   expect(said).toEqual([B, B]);
@@ -100,8 +117,8 @@ describe('two of them', () => {
     b = new Peers({ announce: sends(B, () => a), later: time.later });
   });
   const connect = (): void => {
-    a.connected(B);
-    b.connected(A);
+    connected(a, B);
+    connected(b, A);
   };
 
   test('find each other when the first words of one are lost', () => {
@@ -118,7 +135,7 @@ describe('two of them', () => {
     connect();
     time.pass(1_000);
     a.disconnected(B);
-    a.connected(B);
+    connected(a, B);
     time.pass(1_000);
     expect(a.speaksOurs(B)).toBe(true);
     expect(count).toBe(4);
@@ -126,7 +143,10 @@ describe('two of them', () => {
 
   test('come to an end when both say it twice at once', () => {
     connect();
-    connect();
+    a.supported(B, OURS);
+    a.supported(B, OURS);
+    b.supported(A, OURS);
+    b.supported(A, OURS);
     time.pass(1_000_000);
     expect(count).toBeLessThanOrEqual(16);
     expect([a.speaksOurs(B), b.speaksOurs(A)]).toEqual([true, true]);

@@ -1,7 +1,7 @@
 /** lightningd's questions, answered from the engine's memory. */
 import { setImmediate as immediately, setTimeout as pause } from 'node:timers/promises';
-import type { NodeId } from '../blip/brands.js';
-import { decideHtlc, type HtlcFacts } from '../factory-core/htlc-policy.js';
+import type { ChannelId, NodeId } from '../blip/brands.js';
+import { decideHtlc, type FactoryChannelFacts, type HtlcFacts } from '../factory-core/htlc-policy.js';
 import type { App } from './app.js';
 import type { ChannelBook } from './engine/channel-book.js';
 import { isVirtual } from './engine/guardian.js';
@@ -104,13 +104,14 @@ const inTime = async <T>(work: Promise<T>): Promise<T> => {
 const htlc = async (app: App | undefined, params: JsonObject): Promise<HtlcVerdict> => {
   if (app?.book.hasFactories() !== true) return { answer: CONTINUE };
   const event = readHtlc(params);
-  const incoming = (await app.book.look(event.incoming.shortChannelId))?.facts;
+  const from = await app.book.look(event.incoming.shortChannelId);
+  const incoming = from?.facts;
   const decision = decideHtlc({
     height: Math.max(event.height, app.context.engine.currentHeight()),
     amount: event.amount,
     cltvExpiry: event.cltvExpiry,
     ...(incoming ? { incoming } : {}),
-    ...(event.forward ? { forward: await outgoing(app.book, event.forward) } : {}),
+    ...(event.forward ? { forward: await outgoing(app.book, from?.peer, event.forward) } : {}),
   });
   const answer = htlcAnswer(decision);
   if (decision.result === 'fail') {
@@ -125,18 +126,26 @@ const htlc = async (app: App | undefined, params: JsonObject): Promise<HtlcVerdi
  * What decides about the channel an HTLC would leave by. lightningd takes the one with most room, whichever is named, frozen or not:
  * another one to the same peer may do, or be what is meant.
  */
-const outgoing = async (book: ChannelBook, { channelId, shortChannelId, cltvExpiry, amount }: NonNullable<HtlcEvent['forward']>): Promise<NonNullable<HtlcFacts['forward']>> => {
+const outgoing = async (
+  book: Pick<ChannelBook, 'look' | 'others'>,
+  from: NodeId | undefined,
+  { channelId, shortChannelId, cltvExpiry, amount }: NonNullable<HtlcEvent['forward']>,
+): Promise<NonNullable<HtlcFacts['forward']>> => {
   const name = channelId ?? shortChannelId;
   const chosen = name === undefined ? undefined : await book.look(name);
   const asked = channelId === undefined || shortChannelId === undefined ? undefined : await book.look(shortChannelId);
   const named = asked?.channelId === channelId ? undefined : asked;
-  const facts = chosen?.facts;
+  // A member that pays itself knows of the factory it names, however new that is here.
+  const own = asked !== undefined && asked.peer === from ? asked.channelId : undefined;
+  const heeded = (id: ChannelId, facts: FactoryChannelFacts): FactoryChannelFacts => (id === own ? { ...facts, avoid: false } : facts);
+  const facts = chosen && heeded(chosen.channelId, chosen.facts);
   const poor = facts && (!facts.active || facts.frozen || facts.avoid === true) ? chosen : undefined;
   const peer = (named ?? poor)?.peer;
+  const others = peer === undefined ? undefined : await book.others(peer, chosen?.channelId ?? channelId, amount);
   return {
     ...(cltvExpiry === undefined ? {} : { cltvExpiry }),
     ...(facts ? { channel: facts } : {}),
-    ...(peer === undefined ? {} : { others: await book.others(peer, chosen?.channelId ?? channelId, amount) }),
+    ...(others ? { others: others.map((other) => (other.channel ? { ...other, channel: heeded(other.channelId, other.channel) } : other)) } : {}),
     ...(named ? { named: named.channelId } : {}),
   };
 };

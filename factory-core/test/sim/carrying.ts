@@ -19,6 +19,9 @@ export const mayCarry = (world: World, host: Host, channel: SimChannel): boolean
   return may;
 };
 
+/** What its client can be sent over it, in msat. */
+export const roomIn = ({ capacity, balance, htlc, fundee }: SimChannel): bigint => capacity * 1000n - balance - (htlc && htlc.from !== fundee ? htlc.amount : 0n);
+
 /** A channel of this client's over which it can be paid now. */
 export const openChannel = (world: World, client: NodeId): SimChannel | undefined => {
   const member = world.members.find((m) => m.id === client);

@@ -21,8 +21,8 @@ const THERE: readonly InstanceId[] = [NEXT, ANOTHER];
 
 /** The way into a factory that is simulated itself. */
 export interface Passage {
-  /** Whether this member's channel there takes payments now, at both ends. */
-  readonly isOpen: (member: NodeId) => boolean;
+  /** How much this member's channel there takes now, in msat; undefined while it takes nothing at all. */
+  readonly room: (member: NodeId) => bigint | undefined;
   readonly pay: (member: NodeId, amount: bigint) => void;
 }
 
@@ -74,23 +74,25 @@ export class Moving {
       case 'await_next':
         return this.isOpen(node, effect.to);
       case 'move_balance':
-        return this.isOpen(node, effect.to) && this.moves(node, effect.from);
+        return this.moves(node, effect);
       case 'settle_balance':
-        return this.isOpen(node, effect.to) && this.idle(node, effect.from) && this.moves(node, effect.from);
+        return this.idle(node, effect.from) && this.moves(node, effect);
       case 'await_owed':
         return this.isOpen(node, effect.to) && this.paid.has(effect.paymentHash);
       case 'pay_owed':
-        return this.isOpen(effect.peer, effect.to) && this.idle(node, effect.from) && (this.arrives(effect.invoice) || this.objection(effect) !== undefined);
+        return this.isOpen(effect.peer, effect.to, effect.invoice.owed) && this.idle(node, effect.from) && (this.arrives(effect.invoice) || this.objection(effect) !== undefined);
       default:
         return true;
     }
   }
-  private isOpen(member: NodeId, to: InstanceId): boolean {
-    return this.active && (this.passage(to)?.isOpen(member) ?? THERE.includes(to));
+  private isOpen(member: NodeId, to: InstanceId, amount = 0n): boolean {
+    const passage = this.passage(to);
+    return this.active && (passage ? (passage.room(member) ?? -1n) >= amount : THERE.includes(to));
   }
   /** Whether all that is to be moved can be. */
-  private moves(node: NodeId, ids: readonly SimChannel['id'][]): boolean {
-    return this.of(node, ids).every((c) => spareOf(node, c) <= 0n || this.departure.isOpen(c));
+  private moves(node: NodeId, { from, to }: Of<'move_balance'> | Of<'settle_balance'>): boolean {
+    const left = this.of(node, from).filter((c) => spareOf(node, c) > 0n);
+    return left.every((c) => this.departure.isOpen(c)) && this.isOpen(node, to, left.reduce((sum, c) => sum + spareOf(node, c), 0n));
   }
   private idle(node: NodeId, ids: readonly SimChannel['id'][]): boolean {
     const channels = this.of(node, ids);

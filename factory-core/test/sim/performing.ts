@@ -3,7 +3,7 @@ import type { InstanceId, NodeId } from '../../../blip/brands.js';
 import { script } from '../../../blip/brands.js';
 import { verifyFinal } from '../../musig/index.js';
 import type { DurableEffect, Event } from '../../protocol/effects.js';
-import { openChannel } from './carrying.js';
+import { openChannel, roomIn } from './carrying.js';
 import type { Host, Task } from './host.js';
 import type { Passage } from './moving.js';
 import type { World } from './world.js';
@@ -129,7 +129,10 @@ export const passageFrom = (world: World, to: InstanceId): Passage | undefined =
   const target = world.worlds.find((w) => w !== world && w.instanceId === to);
   return (
     target && {
-      isOpen: (member) => openChannel(target, member) !== undefined,
+      room: (member) => {
+        const channel = openChannel(target, member);
+        return channel && roomIn(channel);
+      },
       pay: (member, amount) => {
         const channel = openChannel(target, member);
         if (!channel) return target.oracle.violated('a payment arrives where no channel takes it');

@@ -1,6 +1,6 @@
 /**
  * Hostile bytes against everything that reads what others wrote: the decoders of peers' messages, the plugin's JSON
- * scanner, a member's state machine, and both sides of an active factory. Raw and structure-aware (mutations of the frozen vectors), deterministic by seed.
+ * scanner, a member's state machine, both sides of an active factory, and the waiting room. Raw and structure-aware (mutations of the frozen vectors), deterministic by seed.
  * Ends with code 1, and prints the input, when something throws what it must not, or takes too long.
  *
  * Arguments: --inputs N (10,000,000), --seed S (1).
@@ -9,6 +9,7 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { bytesToHex, hexToBytes } from '@noble/hashes/utils.js';
 import {
+  chainHash,
   DecodeError,
   decodeChannelInFactory,
   decodeFactoryMessage,
@@ -25,6 +26,7 @@ import { defaultPolicy } from '../factory-core/validate.js';
 import { JsonError, parseJson } from '../plugin/runtime/json.js';
 import { JsonScanner, ScanError } from '../plugin/runtime/json-scanner.js';
 import { liveTargets } from './lib/fuzz/live.js';
+import { waitingTarget } from './lib/fuzz/waiting.js';
 
 /** xorshift128: fast, and the same everywhere. */
 class Random {
@@ -142,6 +144,7 @@ const scannerTarget = (bytes: Uint8Array): void => {
   }
 };
 
+const REGTEST = chainHash('06226e46111a0b59caaf126043eb5bbf28c34f3a5e332a1fc7b2b73cf188910f');
 const COORDINATOR = `02${'11'.repeat(32)}` as NodeId;
 
 /** A member that has joined: no message of its coordinator, however strange, throws or makes it sign. */
@@ -188,6 +191,11 @@ const targets = (): Target[] => {
     (n) => random.bytes(n),
     (n) => random.below(n),
   );
+  const waiting = waitingTarget(
+    REGTEST,
+    (n) => random.bytes(n),
+    (n) => random.below(n),
+  );
   const known = [...active.corpus, ...active.corpus, ...messages];
   return [
     { name: 'protocol messages', corpus: [...messages, ...refused], run: messageTarget, weight: 40 },
@@ -197,6 +205,7 @@ const targets = (): Target[] => {
     { name: 'member machine', corpus: messages, run: memberTarget(messages), weight: 10 },
     { name: 'member of an active factory', corpus: known, run: active.member, weight: 5 },
     { name: 'coordinator of an active factory', corpus: known, run: active.coordinator, weight: 5 },
+    { name: 'waiting room', corpus: waiting.corpus, run: waiting.run, weight: 5 },
   ];
 };
 

@@ -24,9 +24,12 @@ import {
   type SecretKey,
 } from '../../../blip/index.js';
 import { coordinatorStep } from '../../../factory-core/coordinator/machine.js';
-import type { CoordinatorState } from '../../../factory-core/coordinator/state.js';
+import { nextForRotation, shouldClose } from '../../../factory-core/coordinator/rotating.js';
+import { scheduled } from '../../../factory-core/coordinator/schedule.js';
+import type { CoordinatorLive, CoordinatorState } from '../../../factory-core/coordinator/state.js';
 import { isHandedOverKey } from '../../../factory-core/keys.js';
 import { onChain } from '../../../factory-core/live/custody.js';
+import { calendarOf } from '../../../factory-core/live/deadlines.js';
 import type { Live } from '../../../factory-core/live/state.js';
 import { memberStep } from '../../../factory-core/member/machine.js';
 import type { MemberState } from '../../../factory-core/member/state.js';
@@ -106,6 +109,10 @@ const said = (spec: FactorySpec, secrets: readonly SecretKey[]): readonly Uint8A
     { type: 'migrated', owed: msat(10_000_001n), ...hash(2), finalCltv: 1_001 },
     ...secrets.map((secretKey) => ({ type: 'key_handover', secretKey }) as const),
     { type: 'key_received' },
+    { type: 'leave', leaves: 1 },
+    { type: 'leave', leaves: 0 },
+    { type: 'leave_noted', leaves: 1 },
+    { type: 'leave_noted', leaves: 0 },
     { type: 'close_request' },
     { type: 'close_ready', balance: msat(5_000_000n) },
   ];
@@ -119,6 +126,19 @@ const LIFE = 60;
 const isKey = (effect: Effect): boolean => effect.kind === 'send' && effect.message.type === 'key_handover';
 const fail = (what: string): never => {
   throw new Error(what);
+};
+
+/** What the plugin asks about it with every block and change: no answer fails, whatever peers have said. */
+const look = (state: CoordinatorLive): void => {
+  const around = { connected: new Set(state.members.map((m) => m.nodeId)), newcomers: 1, find: () => undefined };
+  const { tip } = state.live.chain;
+  const { dying, settling, guard } = calendarOf(state.live.spec);
+  const { step } = scheduled(state, around);
+  if (step === 'rotate' && (tip < dying || tip >= settling)) fail('a rotation begins when it is not its time');
+  if (tip >= guard && step !== 'publish_root') fail(`after the last call for a close: ${step}`);
+  const due = shouldClose(state);
+  if (due && state.live.branches.some((b) => b.heldKey === undefined && state.leaving?.[b.member]?.leaves !== true)) fail('it closes while somebody is in it who stays');
+  nextForRotation(state, around.find);
 };
 
 /** @param below a number below n, drawn */
@@ -190,7 +210,9 @@ export const liveTargets = (random: Draw, below: (n: number) => number): { reado
       if (before.phase === 'live' && next.state.phase === 'live' && next.state.live.branches !== before.live.branches && out) fail('it changes what it has left');
     }
     memberWork.push(...next.effects.flatMap((e) => memberResult(e) ?? []));
-    member = next.state;
+    const { state } = next;
+    if (state.phase === 'live' && state.leaving?.leaves === true && state.migration) fail('it leaves, and moves');
+    member = state;
   };
 
   let coordinator = firstCoordinator();
@@ -201,8 +223,10 @@ export const liveTargets = (random: Draw, below: (n: number) => number): { reado
   const stepCoordinator = (event: Event): void => {
     const { state, effects } = coordinatorStep(coordinator, event, coordinatorEnv);
     if (state.phase !== 'live') return fail(`a live factory is ${state.phase}`);
+    look(state);
     for (const b of state.live.branches) {
       const key = spec.roster[b.member]?.key;
+      if (b.heldKey !== undefined && state.leaving?.[b.member]?.leaves === true) fail('it counts on one that leaves, whose key is here');
       if (b.heldKey !== undefined && (key === undefined || !isHandedOverKey(b.heldKey, key))) fail('it holds a key that is none');
     }
     for (const effect of effects) {
@@ -242,6 +266,7 @@ export const liveTargets = (random: Draw, below: (n: number) => number): { reado
       if (!envelope) return;
       stepMember({ type: 'message', from: lsp.node, attempt: envelope.header.attempt, message: envelope.message });
       if (below(3) === 0) memberWork.splice(0).forEach(stepMember);
+      if (below(12) === 0) stepMember({ type: 'leave_requested', leaves: below(3) > 0 });
     },
     coordinator: (bytes) => {
       coordinatorAge += 1;
@@ -257,7 +282,8 @@ export const liveTargets = (random: Draw, below: (n: number) => number): { reado
       stepCoordinator({ type: 'message', from, attempt: envelope.header.attempt, message: envelope.message });
       if (below(4) === 0) settle();
       if (below(8) === 0) {
-        tip += 1;
+        // Most of it in the dying window and after, where there is something to decide.
+        tip += below(6) === 0 ? 1 + below(TERMS.activeBlocks) : 1;
         stepCoordinator({ type: 'block_connected', height: tip, spends: [], confirmed: [] });
       }
     },

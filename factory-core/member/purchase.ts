@@ -80,6 +80,12 @@ const lastAnswer = (state: MemberLive): Effect[] => {
       return [say(state, attempt, { type: 'purchase_stored', preimage })];
   }
 };
+/** A coordinator that has been away may have forgotten it: it keeps nothing of a question. */
+const unansweredQuestion = (state: MemberLive): Effect[] => {
+  const { last, asked, quote, failure } = purchasingOf(state);
+  if (!asked || asked.attempt !== last || quote?.attempt === last || failure?.attempt === last) return [];
+  return [say(state, last, { type: 'purchase_quote_request', amount: asked.amount })];
+};
 const waiting = (state: MemberLive, current: Buying): Effect[] => [
   ...lastAnswer(state),
   { kind: 'timer', name: timerName(current.attempt, current.progress.step), seconds: PATIENCE },
@@ -112,7 +118,8 @@ export const onPurchase = (state: MemberLive, event: Event, env: MemberEnv): Ste
     case 'quote_requested': {
       const attempt = last + 1 + (last % 2);
       if (attempt > MAX_NUMBER) return step(state);
-      return step(with_(state, { last: attempt }), [say(state, attempt, { type: 'purchase_quote_request', amount: event.amount })]);
+      const next = with_(state, { last: attempt, asked: { attempt, amount: event.amount } });
+      return step(next, unansweredQuestion(next));
     }
     case 'buy_requested': {
       const attempt = last + 1 + (last % 2);
@@ -134,7 +141,7 @@ export const onPurchase = (state: MemberLive, event: Event, env: MemberEnv): Ste
       if (!current || event.name !== timerName(current.attempt, current.progress.step)) return step(state);
       return giveUp(state, AbortCode.Cancelled, `the coordinator did not answer in time (${current.progress.step})`, env);
     case 'peer_connected':
-      return step(state, event.peer === state.coordinator ? lastAnswer(state) : []);
+      return step(state, event.peer === state.coordinator ? [...unansweredQuestion(state), ...lastAnswer(state)] : []);
     case 'restarted':
       return giveUp(state, AbortCode.Cancelled, 'the client was restarted', env);
     case 'abort_requested':

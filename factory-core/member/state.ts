@@ -121,6 +121,8 @@ export interface Purchasing {
   readonly last: number;
   /** The highest number of an offer. */
   readonly lastOffer: number;
+  /** The price that was asked for last. */
+  readonly asked?: { readonly attempt: number; readonly amount: Sat };
   /** The coordinator's latest answer. */
   readonly quote?: Omit<PurchaseQuote, 'type'> & { readonly attempt: number };
   readonly current?: Buying;

@@ -252,6 +252,23 @@ describe('trouble', () => {
       decided(world, signed);
     }
   });
+  test('whatever happens while a price is asked for, it comes; and is asked for no more then', () => {
+    const troubles = [(world: World) => world.crash(world.coordinator), (world: World) => world.disconnect(world.member(0)), (world: World) => world.crash(world.member(0))];
+    for (const trouble of troubles) {
+      for (let at = 0; at < 3; at += 1) {
+        const world = activeWorld();
+        world.command(world.member(0), { type: 'quote_requested', amount: AMOUNT });
+        after(world, at);
+        trouble(world);
+        world.quiet();
+        expect(purchasingOf(memberLive(world.member(0))).quote).toMatchObject({ attempt: 1, amount: AMOUNT, fee: PRICE });
+        const from = world.sent.length;
+        world.disconnect(world.member(0));
+        world.quiet();
+        expect(typesSince(world, from)).not.toContain('purchase_quote_request');
+      }
+    }
+  });
   test.each(MESSAGE_TYPES.filter((t) => t.startsWith('purchase_')))('every %s comes twice, and once more later', (type) => {
     const world = activeWorld();
     world.tamper = (_host, _to, envelope) => (envelope.message.type === type ? [envelope, envelope] : [envelope]);

@@ -3,6 +3,7 @@
  * there; and brought to the chain in time with the rest. What a power failure in the middle of it comes to is in kill.e2e.ts.
  */
 import { beforeAll, describe, expect, test } from '@jest/globals';
+import { whenLogged } from '../fixtures/when-logged.js';
 import type { Cluster } from '../harness/cluster.js';
 import type { Bought } from '../harness/lightning-results.js';
 import type { LightningNode } from '../harness/lightningd.js';
@@ -68,6 +69,24 @@ describe('purchases', () => {
     expect(await sell(client, AMOUNT, { dry_run: true })).toMatchObject({ dry_run: true, fee_msat: 0, price_msat: priceOf(AMOUNT), stock_left_msat: (STOCK - AMOUNT - COST) * 1000 });
     expect(await openChannels(client)).toEqual(channels);
     expect(await feesPaid(client)).toBe(0);
+  });
+
+  test('a price that the LSP was asked for when it died is asked for again when it is back', async () => {
+    const client = cluster.client(0);
+    const pid = lsp.pluginPid();
+    expect(pid).toBeDefined();
+    process.kill(pid!, 'SIGSTOP');
+    const asked = whenLogged(client, /purchase_quote_request/);
+    const quote = buy(client, AMOUNT, { dry_run: true });
+    quote.catch(() => undefined); // for whoever waits for it, below
+    await asked;
+    await lsp.kill();
+    await lsp.resume();
+    await client.connect(lsp);
+    expect(await quote).toMatchObject({ dry_run: true, fee_msat: priceOf(AMOUNT) });
+    for (const c of cluster.clients) await c.connect(lsp);
+    await lspSees(cluster);
+    for (const c of cluster.clients) await allUsable(cluster, c);
   });
 
   test('a client buys while the others are away, and payments go over both channels', async () => {

@@ -88,6 +88,8 @@ const encodable = (e: FactoryEnvelope): boolean => {
 
 /** Bytes from here on lie; below, the message goes out as it is. */
 const HONEST = 150;
+/** Where one is enough: a key is handed over once. */
+const RARELY_HONEST = 50;
 
 export const byzantine = (world: World, choices: Choices): Tamper => {
   const said: FactoryEnvelope[] = [];
@@ -95,6 +97,7 @@ export const byzantine = (world: World, choices: Choices): Tamper => {
     if (world.isHonest(from) || choices.left <= 0) return [envelope];
     said.push(envelope);
     const roll = choices.next();
+    if (envelope.message.type === 'key_handover' && roll >= RARELY_HONEST && roll < HONEST) return [{ ...envelope, message: alterField(envelope.message, choices) }].filter(encodable);
     if (roll < HONEST) return [envelope];
     const all = lie(world, choices, from, to, envelope, said, roll - HONEST);
     return all.filter(encodable);

@@ -1,6 +1,9 @@
 /** What becomes of keys that were handed over (architecture 8): whose they were, when they may go, and what they may sign. */
-import type { PubKey } from '../../../blip/brands.js';
+import { hexToBytes } from '@noble/hashes/utils.js';
+import type { PubKey, SecretKey } from '../../../blip/brands.js';
+import { publicKeyOf } from '../../keys.js';
 import { channelsOf } from '../../live/paths.js';
+import type { Branch, Live } from '../../live/state.js';
 import type { Signable } from '../../model.js';
 import { P2A_SCRIPT } from '../../taproot.js';
 import type { Host } from './host.js';
@@ -10,6 +13,7 @@ import type { World } from './world.js';
 export class HandedKeys {
   /** So many uses of the coordinator's have been looked at. */
   private seen = 0;
+  private readonly keys = new Map<SecretKey, PubKey>();
 
   /** @param expect throws with this text when something does not hold */
   constructor(
@@ -47,6 +51,14 @@ export class HandedKeys {
     for (const { member, heldKey } of after.live.branches) {
       this.expect(heldKey === undefined || after.leaving?.[member]?.leaves !== true, `client ${String(member)} leaves, and its key was taken`);
     }
+  }
+
+  /** What the coordinator has of a branch's key is the key. */
+  held({ spec }: Live, { member, heldKey }: Branch): void {
+    if (heldKey === undefined) return;
+    const key = this.keys.get(heldKey) ?? publicKeyOf(hexToBytes(heldKey));
+    this.keys.set(heldKey, key);
+    this.expect(spec.roster[member]?.key === key, `the key of client ${String(member)} that was taken is not its own`);
   }
 
   /** What the coordinator has signed with them since the last look. */

@@ -88,6 +88,7 @@ export class Oracle {
     this.knownLive.set(host, after.live.branches);
     for (const branch of after.live.branches) {
       this.checkExit(host, after.live, branch);
+      this.handedKeys.held(after.live, branch);
       this.checkPurchases(host, after.live, branch);
     }
   }

@@ -120,7 +120,7 @@ export class Life {
   async reach(client: LightningNode): Promise<void> {
     const { lsp } = this.cluster;
     await client.waitFor('the LSP', async () => {
-      if (!client.ready || !lsp.ready) return false;
+      if (client.starting || lsp.starting) return false;
       await client.call('connect', { id: lsp.id, host: '127.0.0.1', port: lsp.port });
       return (await lsp.call('listpeers')).peers.some(({ id, connected }) => id === client.id && connected);
     });

@@ -106,9 +106,9 @@ export class LightningNode {
     return this.daemon !== undefined && this.daemon.ended === undefined;
   }
 
-  /** Whether it is through with its start: before, lightningd answers, and is not to be asked for everything. */
-  get ready(): boolean {
-    return this.running && this.started;
+  /** lightningd answers while it starts, and is not to be asked for everything then (README, known issues). */
+  get starting(): boolean {
+    return this.running && !this.started;
   }
 
   /** Starts it (again) on its data, with other plugin options if given; `as` says what the plugin is to lightningd. */

@@ -48,18 +48,13 @@ export const makeTrouble = async (world: World): Promise<void> => {
 /** Up again, and connected to the LSP: a node without channels does not reconnect by itself. */
 const resume = async (world: World, node: LightningNode): Promise<void> => {
   const { lsp, clients, outsider } = world.cluster;
-  world.starting.add(node);
-  try {
-    await node.resume().catch(async (error: unknown) => {
-      if (node.running) throw error;
-      world.tally.error(`${node.name} did not come up at the first try: ${error instanceof Error ? error.message : String(error)}`);
-      await node.resume();
-    });
-  } finally {
-    world.starting.delete(node);
-  }
+  await node.resume().catch(async (error: unknown) => {
+    if (node.running) throw error;
+    world.tally.error(`${node.name} did not come up at the first try: ${error instanceof Error ? error.message : String(error)}`);
+    await node.resume();
+  });
   const others = node === lsp ? [...clients, outsider] : [node];
-  await Promise.all(others.filter((other) => other.running).map((other) => other.connect(lsp)));
+  await Promise.all(others.filter((other) => other.running && !other.starting).map((other) => other.connect(lsp)));
 };
 
 /** A block now and then; quickly one after the other while somebody waits for confirmations and everybody can see them. */

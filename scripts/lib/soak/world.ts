@@ -11,8 +11,6 @@ const AFTERMATH = 20_000;
 export class World {
   /** Clients that take part in payments: they have a channel, be it about to be closed. */
   readonly open = new Set<LightningNode>();
-  /** Nobody pays from a node that is just starting: lightningd would abort (README, known issues). */
-  readonly starting = new Set<LightningNode>();
   /** Somebody waits for confirmations: blocks come faster. */
   hurry = false;
   private readonly troubles = new Map<LightningNode, { active: number; last: number }>();

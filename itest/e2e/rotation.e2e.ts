@@ -249,8 +249,20 @@ describe('rotation of a factory whose members are busy, or away', () => {
     await moved(2);
     await cluster.settled();
     expect(await balance(2)).toBe(Number(BALANCES[2]) * 1_000);
+    // One that moved long ago is away while the old factory ends: its old channel waits for it, and goes like the others'.
+    const gone = cluster.client(0);
+    await gone.stop();
     await mineUntil(cluster, 'the old factory to be closed', async () => (await factoryState(lsp, old)) === 'closed');
-    for (const client of clients.slice(0, 3)) await client.waitFor('closed', async () => (await factoryState(client, old)) === 'closed');
+    await mineSeen(cluster, 6);
+    await gone.resume();
+    await gone.connect(lsp);
+    for (const client of clients.slice(0, 3)) {
+      await client.waitFor('closed', async () => (await factoryState(client, old)) === 'closed');
+      await client.waitFor('its old channel to be retired', async () => (await client.channels(lsp)).filter((c) => c.state === 'CHANNELD_NORMAL').length === 1);
+      await lsp.waitFor('the same', async () => (await lsp.channels(client)).filter((c) => c.state === 'CHANNELD_NORMAL').length === 1);
+      // By agreement: nobody publishes a commitment of a channel that is nowhere.
+      for (const c of [...(await client.channels(lsp)), ...(await lsp.channels(client))]) expect(c.state).not.toBe('AWAITING_UNILATERAL');
+    }
     const [close, ...created] = await Promise.all([closeOf(cluster, old), fundingOf(cluster, next), fundingOf(cluster, third)]);
     expect([close.tx.vin.length, close.tx.vout.length]).toEqual([1, 1]);
     // The wallet's books, to the satoshi: all of the old factory has come back, two new ones were paid for.

@@ -44,6 +44,9 @@ export interface WorldOptions {
 /** Alters what a node sends: any number of messages in the place of one. */
 export type Tamper = (from: Host, to: NodeId, envelope: FactoryEnvelope) => readonly FactoryEnvelope[];
 
+/** What 150 blocks at once make of 12 clients that are asked with each, answer, and are answered, is an end. */
+const ENOUGH = 10_000;
+
 /** Stands for `supported_factory_protocols`, the first message of every connection. */
 const HELLO = { hello: true } as const;
 const BASE_HEIGHT = 800_000;
@@ -434,7 +437,7 @@ export class World {
   }
 
   /** Does all that goes on by itself; timers do not run out. */
-  settle(limit = 3_000): void {
+  settle(limit = ENOUGH): void {
     for (let i = 0; ; i += 1) {
       const next = this.first;
       if (!next) return;
@@ -444,7 +447,7 @@ export class World {
   }
   /** Goes on until something holds; false when all is quiet before that. */
   until(holds: () => boolean): boolean {
-    for (let i = 0; i < 3_000; i += 1) {
+    for (let i = 0; i < ENOUGH; i += 1) {
       if (holds()) return true;
       const next = this.first ?? this.nextTimer();
       if (!next) return false;

@@ -2,7 +2,9 @@
 import { describe, expect, test } from '@jest/globals';
 import { txid, type NodeId, type PartialSignature, type PublicNonce, type SchnorrSignature } from '../../blip/brands.js';
 import type { FactoryMessage } from '../../blip/messages.js';
+import { MAX_ATTEMPTS } from '../coordinator/ceremony.js';
 import { branchStatus, fundingStatus, liveState, mayCarryHtlcs } from '../live/custody.js';
+import { AbortCode } from '../protocol/abort-codes.js';
 import { slotAmount } from '../transactions.js';
 import type { Host } from './sim/host.js';
 import { silent } from './sim/scenes.js';
@@ -88,6 +90,25 @@ describe('creation', () => {
     const world = created({}, silent('client 2', type));
     expect(phases(world)).toBe('aborted aborted aborted aborted');
     expect(reason(world.coordinator)).toMatch(new RegExp(world.member(2).id));
+    world.oracle.concluded();
+  });
+
+  // Architecture 12.14: whoever drags it out does not do so for ever.
+  const NINE = { clients: Array.from({ length: 9 }, () => CLIENTS[0]!), minClients: 2 };
+  test('clients that vanish one after the other, each in an attempt of its own, end it though enough would be left', () => {
+    const world = created(NINE, (w) => {
+      w.tamper = (host, _to, envelope) => (host.name === `client ${envelope.header.attempt}` && envelope.message.type === 'nonces' ? [] : [envelope]);
+    });
+    expect(world.coordinatorState).toMatchObject({ phase: 'aborted', attempt: MAX_ATTEMPTS });
+    expect(excluded(world)).toHaveLength(MAX_ATTEMPTS);
+    world.oracle.concluded();
+  });
+  test('so does one that says each time it has lost its nonces', () => {
+    const world = created(NINE, (w) => {
+      const lost = { type: 'abort', code: AbortCode.LostNonces, reason: 'again' } as const;
+      w.tamper = (host, _to, envelope) => (host.name === 'client 0' && envelope.message.type === 'nonces' ? [{ ...envelope, message: lost }] : [envelope]);
+    });
+    expect(world.coordinatorState).toMatchObject({ phase: 'aborted', attempt: MAX_ATTEMPTS });
     world.oracle.concluded();
   });
 

@@ -25,6 +25,7 @@ import type { MemberState } from '../factory-core/member/state.js';
 import { defaultPolicy } from '../factory-core/validate.js';
 import { JsonError, parseJson } from '../plugin/runtime/json.js';
 import { JsonScanner, ScanError } from '../plugin/runtime/json-scanner.js';
+import { decoded } from './lib/fuzz/decoded.js';
 import { liveTargets } from './lib/fuzz/live.js';
 import { waitingTarget } from './lib/fuzz/waiting.js';
 
@@ -165,13 +166,8 @@ const memberTarget = (messages: readonly Uint8Array[]): ((bytes: Uint8Array) => 
   const policy = defaultPolicy(invite.message.chainHash);
   const bounds = { ...policy, capacity: { min: sat(1n), max: policy.capacity.max } };
   return (bytes) => {
-    let envelope;
-    try {
-      envelope = decodeMessage(bytesToHex(bytes));
-    } catch (error) {
-      if (error instanceof DecodeError) return;
-      throw error;
-    }
+    const envelope = decoded(bytes);
+    if (!envelope) return;
     const { message, header } = envelope;
     const next = memberStep(first, { type: 'message', from: COORDINATOR, attempt: header.attempt, message }, { signer, height: 800_000, bounds, maxPurchaseFee: msat(0n), random: (n) => random.bytes(n) });
     if (next.signOnce) throw new Error('signed');

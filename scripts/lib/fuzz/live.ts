@@ -7,8 +7,6 @@ import { bytesToHex, hexToBytes, utf8ToBytes } from '@noble/hashes/utils.js';
 import {
   chainHash,
   channelId,
-  DecodeError,
-  decodeMessage,
   encodeMessage,
   instanceId,
   msat,
@@ -40,6 +38,7 @@ import { planShape } from '../../../factory-core/shape.js';
 import { fundingPrevout, fundingRequirement, pathOf } from '../../../factory-core/transactions.js';
 import { treeOf } from '../../../factory-core/tree-of.js';
 import { DEFAULT_TERMS, defaultPolicy } from '../../../factory-core/validate.js';
+import { decoded } from './decoded.js';
 
 const digest = (words: string): Uint8Array => sha256(utf8ToBytes(words));
 const digestHex = (words: string): string => bytesToHex(digest(words));
@@ -244,15 +243,6 @@ export const liveTargets = (random: Draw, below: (n: number) => number): { reado
     }
   };
   let tip = HEIGHT + 6;
-
-  const decoded = (bytes: Uint8Array) => {
-    try {
-      return decodeMessage(bytesToHex(bytes));
-    } catch (error) {
-      if (error instanceof DecodeError) return undefined;
-      throw error;
-    }
-  };
 
   return {
     corpus: said(spec, clients.map((c) => c.signer.reveal())),

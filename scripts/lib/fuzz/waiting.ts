@@ -1,9 +1,10 @@
 /** The waiting room under messages that mean harm: the coordinator's list, and a client's own wishes. */
-import { bytesToHex, hexToBytes } from '@noble/hashes/utils.js';
-import { DecodeError, decodeMessage, encodeMessage, nodeId, sat, type ChainHash, type NodeId } from '../../../blip/index.js';
+import { hexToBytes } from '@noble/hashes/utils.js';
+import { encodeMessage, nodeId, sat, type ChainHash, type NodeId } from '../../../blip/index.js';
 import { isWaitingMessage, NO_INSTANCE, type WaitingMessage } from '../../../blip/waiting-messages.js';
 import { createSigner } from '../../../factory-core/musig/index.js';
 import { answered, enter, MAX_WAITING, unanswered, unwished, wished, wishOf, withdraw, type WaitingPolicy, type WaitingRoom, type Wishes } from '../../../factory-core/waiting.js';
+import { decoded } from './decoded.js';
 
 const PEERS = 160;
 const REFUSED = 20;
@@ -52,13 +53,8 @@ export const waitingTarget = (chainHash: ChainHash, random: (bytes: number) => U
         room = [];
         wishes = [];
       }
-      let envelope;
-      try {
-        envelope = decodeMessage(bytesToHex(bytes));
-      } catch (error) {
-        if (error instanceof DecodeError) return;
-        throw error;
-      }
+      const envelope = decoded(bytes);
+      if (!envelope) return;
       const { header, message } = envelope;
       if (!isWaitingMessage(message)) return;
       height += below(40);
